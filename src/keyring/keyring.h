@@ -1,0 +1,84 @@
+/*
+ * keyring.h
+ *	  Births and deaths of DEKs: the registry in memory and the keys file kept
+ *	  in step.
+ *
+ * $PGDATA/pg_cmk/keys is a header of 128 bytes (magic "pg_cmk keys", format,
+ * system identifier, CRC) and then records of 128 bytes (record.h), overwritten
+ * in place: a record never crosses a sector.  Space is allocated
+ * (posix_fallocate) before a record is used, so that a birth fails cleanly when
+ * the disk is full.  Nothing is synced here but by cmk_keyring_sync(), which the
+ * server calls before any checkpoint counts.
+ *
+ * The file's descriptor is opened once by the postmaster and inherited; all
+ * access is pread and pwrite.  Functions marked "writer" are serialised by the
+ * caller (in the server the lock of server/shmem.c, held over the call).  None
+ * of them throws, palloc()s or uses stdio; all may be called in a critical
+ * section.
+ */
+#ifndef CMK_KEYRING_H
+#define CMK_KEYRING_H
+
+#include "registry.h"
+
+#define CMK_DIR				"pg_cmk"
+#define CMK_KEYS_FILE		"pg_cmk/keys"
+#define CMK_ROOT_FILE		"pg_cmk/root.json"
+
+/*
+ * Opens the keys file, creating it (mode 0600, synced with its directory) if
+ * create is set and it is missing.  A header that is damaged or of another
+ * cluster is an error that names the file.  Only once per process image; later
+ * calls do nothing.
+ */
+extern int	cmk_keyring_open(const char *path, uint64_t sysid, bool create,
+							 CmkError *err);
+
+/*
+ * Writer.  Rebuilds the registry from the file.  The roots must be set.  Records
+ * that are damaged or do not authenticate are noted (cmk_registry_damaged), and
+ * are no error here; if two records claim one relation the one with the higher
+ * birth time is taken and the other noted as damaged.
+ */
+extern int	cmk_keyring_load(CmkError *err);
+
+/*
+ * Writer.  Gives id a DEK: a live one is kept, a tombstone is revived with its
+ * key, else a new key is made under the current root.  Memory and file first;
+ * image gets the 128 bytes for the WAL record, *is_new whether there is
+ * something to log.  On failure nothing is left behind.
+ */
+extern int	cmk_keyring_birth(const CmkRelId *id, uint16_t flags,
+							  uint64_t birth_lsn,
+							  uint8_t image[CMK_RECORD_SIZE], bool *is_new,
+							  CmkError *err);
+
+/*
+ * Writer.  Replay of a birth: the record as it came from WAL replaces whatever
+ * is known of its relation, live or dead; repeated replay changes nothing.
+ */
+extern int	cmk_keyring_replay(const uint8_t image[CMK_RECORD_SIZE],
+							   CmkError *err);
+
+/* Writer.  Tombstones; no error if id has no DEK or is dead. */
+extern int	cmk_keyring_death(const CmkRelId *id, uint64_t lsn, CmkError *err);
+
+/* Writer.  Brings a tombstone back to life (its file was created again). */
+extern int	cmk_keyring_revive(const CmkRelId *id, CmkError *err);
+
+/*
+ * Writer.  Erases (overwrites with zeros, in memory and in the file) every
+ * tombstone whose death LSN is below redo.  One whose death LSN is not known
+ * (0, after a restart) is given now and waits.  Returns how many were erased,
+ * or -1.
+ */
+extern int	cmk_keyring_erase(uint64_t redo, uint64_t now, CmkError *err);
+
+/* fdatasync if dirty.  0 or -1 with errno; stays dirty then.  No lock needed. */
+extern int	cmk_keyring_sync(void);
+
+/* Key for a temporary relation: derived from cmk_registry_ephemeral(). */
+extern int	cmk_keyring_temp_key(const CmkRelId *id, uint32_t backend,
+								 uint8_t key[CMK_DEK_SIZE]);
+
+#endif							/* CMK_KEYRING_H */

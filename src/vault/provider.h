@@ -1,0 +1,55 @@
+/*
+ * provider.h
+ *	  Where the key-encryption key (KEK) is, and how it is asked.
+ *
+ * Each kind of place (a PEM file, Azure Key Vault) is one table of functions; a
+ * new kind is one file and one line in provider.c.  The KEK itself never leaves
+ * its place: a provider wraps and unwraps.
+ *
+ *		const CmkProvider *p = cmk_provider_for(url, &err);
+ *
+ *		if (p == NULL || p->check(url, &err) < 0 ||
+ *			p->wrap(url, key, 32, &result, &err) < 0) …
+ */
+#ifndef CMK_PROVIDER_H
+#define CMK_PROVIDER_H
+
+#include <stdint.h>
+
+#include "../seal/error.h"
+
+#define CMK_ALG_RSA_OAEP_256	"RSA-OAEP-256"	/* RSAES-OAEP, SHA-256, MGF1 SHA-256 (RFC 8017) */
+
+typedef struct CmkWrapResult
+{
+	char		key_version[256];	/* which key did it */
+	char		alg[32];
+	size_t		len;
+	uint8_t		value[512];
+} CmkWrapResult;
+
+typedef struct CmkProvider
+{
+	const char *scheme;			/* "file", "https" */
+
+	/* Can this URL be used at all?  Syntax only, nothing is contacted. */
+	int			(*check) (const char *url, CmkError *err);
+
+	/* Wraps len bytes (at most 64) under the key that url names. */
+	int			(*wrap) (const char *url, const uint8_t *in, size_t len,
+						 CmkWrapResult *out, CmkError *err);
+
+	/*
+	 * Unwraps; out has room for outmax bytes, *outlen gets how many there are.
+	 * CMK_ERR_WRONG_KEY if the key does not open it.
+	 */
+	int			(*unwrap) (const char *url, const char *key_version,
+						   const char *alg, const uint8_t *in, size_t len,
+						   uint8_t *out, size_t outmax, size_t *outlen,
+						   CmkError *err);
+} CmkProvider;
+
+/* The provider for a key URL, or NULL with CMK_ERR_CONFIG. */
+extern const CmkProvider *cmk_provider_for(const char *url, CmkError *err);
+
+#endif							/* CMK_PROVIDER_H */
