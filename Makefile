@@ -1,0 +1,103 @@
+# Makefile of pg_cmk, on PGXS.
+#
+#	make                        builds pg_cmk.so and pg_cmk_seam.so
+#	make install                into the server that pg_config names
+#	make check-unit             unit tests; no server needed
+#	make check-unit SANITIZE=1  the same with AddressSanitizer and UBSan
+#	make installcheck           pg_regress tests against a running server that
+#	                            preloads pg_cmk, then t/*.pl on servers of their
+#	                            own; not as root (scripts/test does it all)
+#	make conformance            the server's own regression suite, both ways
+#	make conformance-recovery PG_SRC=DIR
+#	make bench
+#
+# The layers of the source tree are kept apart here too: only src/server (and
+# seal/checksum.c, which compiles the server's checksum code) is given the
+# server's include directory.  Its headers are system headers to the compiler,
+# so that our warnings are about our code.
+
+EXTENSION = pg_cmk
+DATA = pg_cmk--1.0.sql
+MODULE_big = pg_cmk
+
+SERVER_OBJS = $(patsubst %.c,%.o,$(wildcard src/server/*.c))
+PLAIN_OBJS = $(patsubst %.c,%.o,$(wildcard src/seal/*.c src/keyring/*.c src/vault/*.c))
+SEAM_OBJS = $(patsubst %.c,%.o,$(wildcard src/seam/*.c))
+OBJS = $(SERVER_OBJS) $(PLAIN_OBJS)
+
+SHLIB_LINK = -lcrypto -lcjson -lz
+
+PG_CFLAGS = -std=gnu99 -O2 -Wextra -Werror -MMD -MP
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
+
+# The seam is a library of its own.
+SEAM = pg_cmk_seam$(DLSUFFIX)
+
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+TAP_TESTS = 1
+EXTRA_CLEAN = $(SEAM) $(SEAM_OBJS) $(DEPS) results regression.diffs \
+	regression.out tmp_check bench/pagecost
+
+# Nothing of this is worth inlining into queries: no bitcode.
+override with_llvm = no
+
+PG_CONFIG = pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+DEPS = $(patsubst %.o,%.d,$(OBJS) $(SEAM_OBJS))
+-include $(wildcard $(DEPS))
+
+all: $(SEAM)
+
+# The signatures of hooks and SQL functions are the server's, not ours.
+$(SERVER_OBJS): CFLAGS += -Wno-unused-parameter
+
+# As the server's own CPPFLAGS, without the include directories.
+PLAIN_CPPFLAGS = -D_GNU_SOURCE -D_FORTIFY_SOURCE=2
+
+$(PLAIN_OBJS): %.o: %.c
+	$(CC) $(CFLAGS) $(PLAIN_CPPFLAGS) -c -o $@ $<
+
+src/seal/checksum.o: PLAIN_CPPFLAGS += -isystem $(includedir_server) \
+	-isystem $(includedir_internal)
+src/seal/checksum.o: CFLAGS += $(CFLAGS_UNROLL_LOOPS) $(CFLAGS_VECTORIZE)
+
+# No fortification here: the seam defines the very functions that it replaces.
+$(SEAM_OBJS): %.o: %.c
+	$(CC) $(CFLAGS) -D_GNU_SOURCE -U_FORTIFY_SOURCE -c -o $@ $<
+
+$(SEAM): $(SEAM_OBJS)
+	$(CC) $(CFLAGS) -shared -o $@ $^ $(LDFLAGS) -ldl
+
+# A changed list of sources or of flags must be seen too.
+$(OBJS) $(SEAM_OBJS): Makefile
+
+.PHONY: install-seam uninstall-seam
+install: install-seam
+install-seam: $(SEAM) installdirs
+	$(INSTALL_SHLIB) $(SEAM) '$(DESTDIR)$(pkglibdir)/$(SEAM)'
+
+uninstall: uninstall-seam
+uninstall-seam:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(SEAM)'
+
+.PHONY: check-unit conformance conformance-recovery bench format-check
+check-unit:
+	$(MAKE) -C t/unit check
+	$(MAKE) -C t/unit/seam check
+
+conformance conformance-recovery:
+	PG_CONFIG='$(PG_CONFIG)' scripts/$@
+
+bench: bench/pagecost
+	PG_CONFIG='$(PG_CONFIG)' bench/run
+
+# What one page costs, without a server: bench/run prints it.
+SEAL_OBJS = $(filter src/seal/%,$(PLAIN_OBJS))
+bench/pagecost: bench/pagecost.c $(SEAL_OBJS)
+	$(CC) $(filter-out -MMD -MP -fPIC,$(CFLAGS)) -D_GNU_SOURCE -o $@ $^ -lcrypto
+
+# Advice, not law: clang-format cannot say all of the server's layout.
+format-check:
+	clang-format --dry-run $(wildcard src/*/*.[ch] bench/*.c)
