@@ -1,0 +1,119 @@
+# lib.bash
+#	Throw-away servers for the scripts beside it: sourced, not run.
+#
+# A server refuses to run as root, so what touches one runs as the user
+# postgres (as_server) in a directory that this user owns (make_workdir).
+# Servers listen on a Unix socket in that directory and nowhere else, so any
+# number of runs can go on at once and none can meet a real cluster.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PG_CONFIG=${PG_CONFIG:-pg_config}
+
+# Settings of the caller's own session must not reach our servers.
+unset PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE PGPASSFILE
+export LC_ALL=C.UTF-8 PGTZ=UTC
+
+die()
+{
+	echo "$(basename "$0"): $*" >&2
+	exit 1
+}
+
+# Runs a command as the user that servers run as.
+as_server()
+{
+	if [ "$(id -u)" = 0 ]; then
+		runuser -u postgres -- "$@"
+	else
+		"$@"
+	fi
+}
+
+# Needs pg_config; sets bindir and pkglibdir.
+find_server()
+{
+	command -v "$PG_CONFIG" >/dev/null ||
+		die "$PG_CONFIG not found: scripts/install-deps installs it"
+	case $("$PG_CONFIG" --version) in
+		"PostgreSQL 15."*) ;;
+		*) die "PostgreSQL 15 is needed, $PG_CONFIG is of $("$PG_CONFIG" --version)" ;;
+	esac
+	bindir=$("$PG_CONFIG" --bindir)
+	pkglibdir=$("$PG_CONFIG" --pkglibdir)
+}
+
+need_installed()
+{
+	[ -e "$pkglibdir/pg_cmk.so" ] && [ -e "$pkglibdir/pg_cmk_seam.so" ] ||
+		die "pg_cmk is not installed: make && make install"
+}
+
+# A directory of the server's user; sets work.  Everything under it is removed
+# at exit, and servers in it are stopped, unless keep_work is set.
+make_workdir()
+{
+	cd /
+	work=$(mktemp -d "${TMPDIR:-/tmp}/pg_cmk.XXXXXX")
+	if [ "$(id -u)" = 0 ]; then
+		chown postgres: "$work"
+	fi
+	chmod 700 "$work"
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	trap cleanup EXIT
+}
+
+cleanup()
+{
+	local pidfile
+
+	[ -z "${keep_work:-}" ] || return 0
+	while read -r pidfile; do
+		as_server "$bindir/pg_ctl" -D "$(dirname "$pidfile")" -m immediate \
+			-s -w stop >/dev/null 2>&1 || true
+	done < <(find "$work" -name postmaster.pid 2>/dev/null)
+	rm -rf "$work"
+}
+
+# make_kek FILE: a KEK as a test or a small installation has it.
+make_kek()
+{
+	as_server sh -c 'umask 077 && openssl genpkey -quiet -algorithm RSA \
+		-pkeyopt rsa_keygen_bits:3072 -out "$1"' sh "$1" 2>/dev/null ||
+		as_server sh -c 'umask 077 && openssl genpkey -algorithm RSA \
+		-pkeyopt rsa_keygen_bits:3072 -out "$1" 2>/dev/null' sh "$1"
+}
+
+# make_cluster DIR [initdb option…]: settings are read from standard input.
+# The socket directory is DIR's parent, the port says which server it is.
+make_cluster()
+{
+	local dir=$1
+
+	shift
+	as_server "$bindir/initdb" -D "$dir" -U postgres -A trust --no-sync \
+		--no-instructions -E UTF8 --no-locale "$@" >"$dir.initdb.log" 2>&1 || {
+		cat "$dir.initdb.log" >&2
+		die "initdb failed"
+	}
+	{
+		cat <<-CONF
+			listen_addresses = ''
+			unix_socket_directories = '$(dirname "$dir")'
+		CONF
+		cat
+	} | as_server sh -c 'cat >> "$1/postgresql.conf"' sh "$dir"
+}
+
+start_cluster()
+{
+	as_server "$bindir/pg_ctl" -D "$1" -l "$1.log" -s -w -t 120 start || {
+		tail -n 30 "$1.log" >&2
+		die "the server in $1 does not start"
+	}
+}
+
+stop_cluster()
+{
+	as_server "$bindir/pg_ctl" -D "$1" -s -w -m "${2:-fast}" stop
+}
