@@ -75,8 +75,9 @@ extern int	cmk_page_seal(CmkXts *x, void *dst, const void *src,
 /*
  * Opens a sealed page in place.  With checksums, the sealed checksum is verified
  * first.  After opening, pd_pagesize_version and pd_special must be sane, which
- * a wrong key does not survive (the chance is about 2^-28); if they are not,
- * the page is sealed back and left as it was.  An opened page carries neither
+ * a wrong key does not survive (the chance is below 2^-21, and 2^-32 for a page
+ * without special space and tuples); if they are not, the page is sealed back
+ * and left as it was.  An opened page carries neither
  * mark nor generation, and its plain checksum if checksums is set.
  */
 extern CmkOpenResult cmk_page_open(CmkXts *x, void *page,
@@ -88,5 +89,11 @@ extern CmkOpenResult cmk_page_open(CmkXts *x, void *page,
  * pd_checksum is taken as zero.  block as above.
  */
 extern uint16_t cmk_page_checksum(const void *page, uint32_t block);
+
+/*
+ * The same without a copy, for a page that nobody else reads or writes
+ * meanwhile: pd_checksum is zero for a moment, and the old one on return.
+ */
+extern uint16_t cmk_page_checksum_private(void *page, uint32_t block);
 
 #endif							/* CMK_PAGE_H */
