@@ -79,9 +79,7 @@ cleanup()
 make_kek()
 {
 	as_server sh -c 'umask 077 && openssl genpkey -quiet -algorithm RSA \
-		-pkeyopt rsa_keygen_bits:3072 -out "$1"' sh "$1" 2>/dev/null ||
-		as_server sh -c 'umask 077 && openssl genpkey -algorithm RSA \
-		-pkeyopt rsa_keygen_bits:3072 -out "$1" 2>/dev/null' sh "$1"
+		-pkeyopt rsa_keygen_bits:3072 -out "$1"' sh "$1"
 }
 
 # make_cluster DIR [initdb option…]: settings are read from standard input.
@@ -116,4 +114,18 @@ start_cluster()
 stop_cluster()
 {
 	as_server "$bindir/pg_ctl" -D "$1" -s -w -m "${2:-fast}" stop
+}
+
+# build_and_install SRC LOG: builds a copy of the tree in SRC and installs it.
+# The tree itself stays as it is.  One installation at a time; servers that run
+# keep the files that they have open.
+build_and_install()
+{
+	mkdir "$1"
+	tar -C "$top" --exclude=./.git --exclude='*.o' --exclude='*.d' \
+		--exclude='*.so' --exclude=./tmp_check --exclude=./results \
+		--exclude=./build -cf - . | tar -C "$1" -xf -
+	make -s -C "$1" -j2 PG_CONFIG="$PG_CONFIG" >"$2" 2>&1 &&
+		flock /run/lock/pg_cmk-install \
+			make -s -C "$1" PG_CONFIG="$PG_CONFIG" install >>"$2" 2>&1
 }
