@@ -123,8 +123,13 @@ extern int	cmk_seam_register(const CmkSeamOps *ops, CmkSeamReal *real);
 /* What is known of fd, or NULL if it is not claimed or out of range. */
 extern CmkSeamFile *cmk_seam_file(int fd);
 
-/* Descriptors at or above this number cannot be claimed (open fails, EMFILE). */
+/*
+ * Descriptors at or above this number cannot be claimed (open fails, EMFILE).
+ * A multiple of 1024; the unit test builds with a smaller one.
+ */
+#ifndef CMK_SEAM_MAX_FD
 #define CMK_SEAM_MAX_FD		(1 << 20)
+#endif
 
 /*
  * Environment: the preloader sets LD_PRELOAD to the seam and what was there
