@@ -1,0 +1,72 @@
+/* pg_cmk--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION pg_cmk" to load this file. \quit
+
+-- The role that may change keys.  Roles are shared by all databases, so another
+-- database's extension may have made it.
+DO $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'cmk_admin') THEN
+		CREATE ROLE cmk_admin NOLOGIN;
+	END IF;
+EXCEPTION
+	WHEN duplicate_object OR unique_violation THEN NULL;
+END
+$$;
+
+CREATE FUNCTION cmk_heap_handler(internal)
+RETURNS table_am_handler
+AS 'MODULE_PATHNAME', 'cmk_heap_handler'
+LANGUAGE C STRICT;
+
+CREATE ACCESS METHOD cmk_heap TYPE TABLE HANDLER cmk_heap_handler;
+COMMENT ON ACCESS METHOD cmk_heap IS 'heap table access method, sealed by pg_cmk';
+
+CREATE FUNCTION get_status(
+	OUT state text, OUT reason text, OUT since timestamptz,
+	OUT key_url text, OUT key_version text, OUT identity text,
+	OUT last_validated timestamptz, OUT next_validation timestamptz,
+	OUT scope text, OUT wal_sealed bool, OUT root_id int,
+	OUT relations_sealed bigint)
+AS 'MODULE_PATHNAME', 'cmk_status'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+CREATE FUNCTION get_relations(
+	OUT relation regclass, OUT sealed bool, OUT generation int,
+	OUT created timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'cmk_relations'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+CREATE FUNCTION is_sealed(relation regclass) RETURNS bool
+AS 'MODULE_PATHNAME', 'cmk_is_sealed'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION is_sealed(regclass)
+IS 'has a data key, and nothing in it was left plain';
+
+CREATE FUNCTION pages(
+	relation regclass, OUT fork text, OUT pages bigint, OUT sealed bigint,
+	OUT plain bigint, OUT zero bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'cmk_pages'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pages(regclass)
+IS 'pages of each fork as they are on disk, by kind';
+
+CREATE VIEW status AS SELECT * FROM @extschema@.get_status();
+COMMENT ON VIEW status IS 'state of the customer-managed key, one row';
+CREATE VIEW relations AS SELECT * FROM @extschema@.get_relations();
+COMMENT ON VIEW relations IS 'sealed relations of this database';
+
+REVOKE ALL ON FUNCTION get_status() FROM PUBLIC;
+REVOKE ALL ON FUNCTION get_relations() FROM PUBLIC;
+REVOKE ALL ON FUNCTION is_sealed(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pages(regclass) FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA @extschema@ TO pg_monitor, cmk_admin;
+GRANT EXECUTE ON FUNCTION get_status() TO pg_monitor, cmk_admin;
+GRANT EXECUTE ON FUNCTION get_relations() TO pg_monitor, cmk_admin;
+GRANT EXECUTE ON FUNCTION is_sealed(regclass) TO pg_monitor, cmk_admin;
+GRANT EXECUTE ON FUNCTION pages(regclass) TO pg_monitor, cmk_admin;
+GRANT SELECT ON status, relations TO pg_monitor, cmk_admin;

@@ -1,0 +1,427 @@
+/*
+ * birth.c
+ *	  When a relation file gets its DEK.  See birth.h.
+ *
+ * The order of a birth is: the registry and the keys file, then the WAL record,
+ * then the storage (or, for the net and for indexes, the first page).  A
+ * checkpoint that comes in between either has its redo pointer before the record,
+ * and then replay brings it again, or behind it, and then the keys file was dirty
+ * before the checkpoint's control file was opened, and was synced.  A record whose
+ * file never came into being is an orphan and harmless: an abort buries it, and
+ * the end of recovery what a crash left.
+ */
+#include "postgres.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "access/rmgr.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlogutils.h"
+#include "catalog/pg_class.h"
+#include "catalog/storage.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "birth.h"
+#include "compat.h"
+#include "filekind.h"
+#include "keywal.h"
+#include "state.h"
+
+/* Relations with their own list in this backend, until the transaction ends. */
+typedef struct RelList
+{
+	int			n;
+	int			room;
+	CmkRelId   *id;
+	bool	   *seal;			/* pending only: the net's default */
+} RelList;
+
+CmkStatement *cmk_statement = NULL;
+
+static RelList pending;			/* created, not yet spoken for */
+static RelList born;			/* births of this transaction */
+
+static bool
+same_id(const CmkRelId *a, const CmkRelId *b)
+{
+	return a->rel == b->rel && a->db == b->db && a->spc == b->spc;
+}
+
+/* false: out of memory.  Does not ereport. */
+static bool
+list_add(RelList *list, const CmkRelId *id, bool seal)
+{
+	if (list->n == list->room)
+	{
+		int			room = list->room == 0 ? 16 : list->room * 2;
+		CmkRelId   *ids = malloc(room * sizeof(CmkRelId));
+		bool	   *seals = malloc(room * sizeof(bool));
+
+		if (ids == NULL || seals == NULL)
+		{
+			free(ids);
+			free(seals);
+			return false;
+		}
+		if (list->n > 0)
+		{
+			memcpy(ids, list->id, list->n * sizeof(CmkRelId));
+			memcpy(seals, list->seal, list->n * sizeof(bool));
+		}
+		free(list->id);
+		free(list->seal);
+		list->id = ids;
+		list->seal = seals;
+		list->room = room;
+	}
+	list->id[list->n] = *id;
+	list->seal[list->n] = seal;
+	list->n++;
+	return true;
+}
+
+static int
+list_find(const RelList *list, const CmkRelId *id)
+{
+	for (int i = list->n - 1; i >= 0; i--)
+		if (same_id(&list->id[i], id))
+			return i;
+	return -1;
+}
+
+static void
+list_remove(RelList *list, int i)
+{
+	list->n--;
+	list->id[i] = list->id[list->n];
+	list->seal[i] = list->seal[list->n];
+}
+
+bool
+cmk_is_born(const RelFileNode *rnode)
+{
+	CmkRelId	id = CMK_RELID(*rnode);
+	CmkDekRef	ref;
+
+	return cmk_registry_find(&id, &ref);
+}
+
+/*
+ * The birth itself.  ereport(ERROR) on failure; then nothing is left of it.
+ */
+static void
+give_key(const CmkRelId *id)
+{
+	uint8		image[CMK_RECORD_SIZE];
+	CmkError	err;
+	bool		is_new;
+	int			result;
+
+	if (!cmk_is_configured())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot create a sealed relation: no key is configured"),
+				 errhint("Set pg_cmk.key and restart the server.")));
+
+	cmk_lock_keyring();
+	result = cmk_keyring_birth(id, CMK_DEK_WHOLE, 0, image, &is_new, &err);
+	cmk_unlock_keyring();
+	if (result < 0)
+		cmk_report(ERROR, &err);
+	if (!is_new)
+		return;
+	if (!list_add(&born, id, false))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	cmk_debug_point("birth-after-file");
+	cmk_log_birth(image);
+	cmk_debug_point("birth-after-wal");
+}
+
+void
+cmk_birth(const RelFileNode *rnode, char persistence)
+{
+	CmkRelId	id = CMK_RELID(*rnode);
+
+	if (persistence == RELPERSISTENCE_TEMP)
+	{
+		if (!cmk_is_configured())
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot create a sealed relation: no key is configured"),
+					 errhint("Set pg_cmk.key and restart the server.")));
+		return;
+	}
+	give_key(&id);
+}
+
+void
+cmk_birth_attribute(const RelFileNode *rnode, char persistence, bool seal)
+{
+	CmkRelId	id = CMK_RELID(*rnode);
+	int			i;
+
+	if (persistence == RELPERSISTENCE_TEMP)
+		return;
+	i = list_find(&pending, &id);
+	if (seal)
+		give_key(&id);
+	if (i >= 0)
+		list_remove(&pending, i);
+}
+
+/*
+ * Was an old file scheduled for removal just before this one was created, in the
+ * same directory?  That is how RelationSetNewRelfilenode() replaces storage
+ * (REINDEX, TRUNCATE, the indexes of a rewritten table).  The list begins with
+ * the newest.
+ */
+static bool
+replaced_file(const CmkRelId *id, CmkRelId *old)
+{
+	RelFileNode *rels;
+	bool		found = false;
+
+	if (!IsTransactionState() || smgrGetPendingDeletes(true, &rels) == 0)
+		return false;
+	if (rels[0].spcNode == id->spc && rels[0].dbNode == id->db)
+	{
+		*old = CMK_RELID(rels[0]);
+		found = true;
+	}
+	pfree(rels);
+	return found;
+}
+
+/* Is the file of that number in the source of a copied database sealed? */
+static bool
+source_is_sealed(const CmkRelId *id)
+{
+	CmkRelId	src = {id->spc, cmk_statement->source_db, id->rel};
+	CmkDekRef	ref;
+
+	if (cmk_registry_find(&src, &ref))
+		return true;
+	src.spc = cmk_statement->source_spc;
+	return cmk_registry_find(&src, &ref);
+}
+
+static bool
+default_for(const CmkRelId *id)
+{
+	CmkStatementKind kind = cmk_statement ? cmk_statement->kind : CMK_STMT_FOLLOW;
+	CmkRelId	old;
+	CmkDekRef	ref;
+
+	switch (kind)
+	{
+		case CMK_STMT_PLAIN:
+			return false;
+		case CMK_STMT_COPY_DATABASE:
+			return source_is_sealed(id);
+		case CMK_STMT_FOLLOW:
+			if (replaced_file(id, &old))
+				return cmk_registry_find(&old, &ref);
+			break;
+		case CMK_STMT_SEAL:
+			break;
+	}
+	return true;
+}
+
+/*
+ * Storage that replay creates.  If its own SMGR record creates it, or the copy of
+ * a database, and no key record came before, it is plain.  If the record is any
+ * other, the relation is one that is dropped later in WAL and nothing is known of
+ * it: then it gets a key of this node, so that its pages do not lie there in
+ * clear until they are.
+ */
+static int
+created_in_replay(const CmkRelId *id)
+{
+	uint8		image[CMK_RECORD_SIZE];
+	CmkError	err;
+	bool		is_new;
+	char		path[128];
+	int			rmid = cmk_replayed_rmid();
+	int			result;
+
+	if (rmid < 0 || rmid == RM_SMGR_ID || rmid == RM_DBASE_ID)
+		return 0;
+	cmk_relation_path(id, INIT_FORKNUM, path, sizeof(path));
+	if (access(path, F_OK) == 0)
+		return 0;				/* the unlogged reset: as its init fork */
+
+	cmk_lock_keyring();
+	result = cmk_keyring_birth(id, CMK_DEK_LOCAL, 0, image, &is_new, &err);
+	cmk_unlock_keyring();
+	if (result < 0)
+	{
+		ereport(LOG, (errmsg("%s", err.message)));
+		errno = err.saved_errno ? err.saved_errno : EIO;
+	}
+	return result;
+}
+
+int
+cmk_birth_net_created(const CmkRelId *id)
+{
+	bool		seal;
+
+	if (!cmk_is_configured())
+		return 0;
+	if (InRecovery)
+		return created_in_replay(id);
+	if (!IsTransactionState())
+		return 0;
+	seal = default_for(id);
+	if (!list_add(&pending, id, seal))
+	{
+		errno = ENOMEM;
+		return -1;
+	}
+	return 0;
+}
+
+/* give_key() where no error may leave: -1 with errno instead. */
+static int
+give_key_quietly(const CmkRelId *id)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile int result = 0;
+
+	if (CritSectionCount > 0)
+	{
+		errno = ENOKEY;
+		return -1;
+	}
+	PG_TRY();
+	{
+		give_key(id);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		ereport(LOG,
+				(errcode(edata->sqlerrcode), errmsg("%s", edata->message),
+				 edata->detail ? errdetail("%s", edata->detail) : 0));
+		errno = edata->sqlerrcode == ERRCODE_DISK_FULL ? ENOSPC : ENOKEY;
+		FreeErrorData(edata);
+		result = -1;
+	}
+	PG_END_TRY();
+	return result;
+}
+
+int
+cmk_birth_net_write(const CmkRelId *id)
+{
+	int			i;
+
+	if (pending.n == 0)
+		return 0;
+	i = list_find(&pending, id);
+	if (i < 0)
+		return 0;
+	if (pending.seal[i] && give_key_quietly(id) < 0)
+		return -1;
+	list_remove(&pending, i);
+	return 0;
+}
+
+static bool
+storage_exists(const CmkRelId *id)
+{
+	char		path[128];
+
+	cmk_relation_path(id, MAIN_FORKNUM, path, sizeof(path));
+	if (access(path, F_OK) == 0)
+		return true;
+	cmk_relation_path(id, INIT_FORKNUM, path, sizeof(path));
+	return access(path, F_OK) == 0;
+}
+
+/* Before commit: what nobody spoke for, and nothing was written to yet. */
+static void
+settle_pending(void)
+{
+	while (pending.n > 0)
+	{
+		CmkRelId	id = pending.id[pending.n - 1];
+		bool		seal = pending.seal[pending.n - 1];
+
+		if (seal && storage_exists(&id))
+			give_key(&id);
+		pending.n--;
+	}
+}
+
+/* After an abort: births whose storage was never made. */
+static void
+bury_stillborn(void)
+{
+	CmkError	err;
+
+	for (int i = 0; i < born.n; i++)
+	{
+		if (storage_exists(&born.id[i]))
+			continue;
+		cmk_lock_keyring();
+		(void) cmk_keyring_death(&born.id[i],
+								 RecoveryInProgress() ? 0 : GetXLogInsertRecPtr(),
+								 &err);
+		cmk_unlock_keyring();
+	}
+}
+
+static void
+birth_xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			settle_pending();
+			break;
+		case XACT_EVENT_ABORT:
+			bury_stillborn();
+			/* FALLTHROUGH */
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PREPARE:
+			pending.n = 0;
+			born.n = 0;
+			break;
+		default:
+			break;
+	}
+}
+
+bool
+cmk_database_may_seal(void)
+{
+	uint32		cursor = 0;
+	CmkDekInfo	info;
+
+	if (!cmk_is_configured())
+		return false;
+	if (OidIsValid(get_table_am_oid("cmk_heap", true)))
+		return true;
+	while (cmk_registry_next(&cursor, &info))
+		if (info.id.db == MyDatabaseId)
+			return true;
+	return false;
+}
+
+void
+cmk_birth_init(void)
+{
+	RegisterXactCallback(birth_xact_callback, NULL);
+}

@@ -1,0 +1,169 @@
+/*
+ * filekind.c
+ *	  What a path is.  See filekind.h.
+ *
+ * The grammar is that of the server's common/relpath.c:
+ *
+ *		base/DB/FILE, global/FILE, pg_tblspc/SPC/VERSION/DB/FILE
+ *		FILE = [tBACKEND_]RELFILENODE[_fsm|_vm|_init][.SEGMENT]
+ *
+ * Numbers have no sign, no leading zero and fit in 32 bits, as the server prints
+ * them: a name that the server would not print is not one of its files.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "../seal/page.h"
+#include "filekind.h"
+
+static const char *data_dir;
+static size_t data_dir_len;
+static const char *tblspc_version;
+static size_t tblspc_version_len;
+
+void
+cmk_filekind_init(const char *datadir, const char *version_dir)
+{
+	data_dir = datadir;
+	data_dir_len = strlen(datadir);
+	tblspc_version = version_dir;
+	tblspc_version_len = strlen(version_dir);
+}
+
+/* Reads a number at *p and moves *p behind it. */
+static bool
+take_number(const char **p, uint32_t *value)
+{
+	const char *s = *p;
+	uint64_t	v = 0;
+
+	if (*s < '1' || *s > '9')
+		return false;
+	for (; *s >= '0' && *s <= '9'; s++)
+	{
+		v = v * 10 + (uint64_t) (*s - '0');
+		if (v > UINT32_MAX)
+			return false;
+	}
+	*value = (uint32_t) v;
+	*p = s;
+	return true;
+}
+
+static bool
+take_word(const char **p, const char *word)
+{
+	size_t		len = strlen(word);
+
+	if (strncmp(*p, word, len) != 0)
+		return false;
+	*p += len;
+	return true;
+}
+
+/* A backend number may be 0-based in other versions: accept a lone zero. */
+static bool
+take_backend(const char **p, uint32_t *value)
+{
+	if ((*p)[0] == '0' && (*p)[1] == '_')
+	{
+		*value = 0;
+		(*p)++;
+		return true;
+	}
+	return take_number(p, value);
+}
+
+static CmkFileKind
+relation_file(const char *p, CmkFileName *name)
+{
+	CmkFileKind kind = CMK_FILE_RELATION;
+
+	name->backend = 0;
+	name->segno = 0;
+	if (*p == 't')
+	{
+		p++;
+		if (!take_backend(&p, &name->backend) || !take_word(&p, "_"))
+			return CMK_FILE_OTHER;
+		kind = CMK_FILE_TEMP_RELATION;
+	}
+	if (!take_number(&p, &name->id.rel))
+		return CMK_FILE_OTHER;
+
+	if (take_word(&p, "_fsm"))
+		name->fork = CMK_FORK_FSM;
+	else if (take_word(&p, "_vm"))
+		name->fork = CMK_FORK_VM;
+	else if (take_word(&p, "_init"))
+		name->fork = CMK_FORK_INIT;
+	else
+		name->fork = CMK_FORK_MAIN;
+
+	if (take_word(&p, ".") && !take_number(&p, &name->segno))
+		return CMK_FILE_OTHER;
+	return *p == '\0' ? kind : CMK_FILE_OTHER;
+}
+
+static CmkFileKind
+global_file(const char *p, CmkFileName *name)
+{
+	if (strcmp(p, "pg_control") == 0)
+		return CMK_FILE_CONTROL;
+	if (strcmp(p, CMK_PROBE_FILE + strlen("global/")) == 0)
+		return CMK_FILE_PROBE;
+	name->id.spc = CMK_SPC_GLOBAL;
+	name->id.db = 0;
+	return relation_file(p, name);
+}
+
+CmkFileKind
+cmk_filekind(const char *path, CmkFileName *name)
+{
+	const char *p = path;
+
+	if (*p == '/')
+	{
+		if (data_dir == NULL ||
+			strncmp(p, data_dir, data_dir_len) != 0 || p[data_dir_len] != '/')
+			return CMK_FILE_OTHER;
+		p += data_dir_len + 1;
+	}
+
+	if (take_word(&p, "base/"))
+	{
+		name->id.spc = CMK_SPC_DEFAULT;
+		if (!take_number(&p, &name->id.db) || !take_word(&p, "/"))
+			return CMK_FILE_OTHER;
+		return relation_file(p, name);
+	}
+	if (take_word(&p, "global/"))
+		return global_file(p, name);
+	if (take_word(&p, "pg_tblspc/"))
+	{
+		if (tblspc_version == NULL ||
+			!take_number(&p, &name->id.spc) || !take_word(&p, "/") ||
+			strncmp(p, tblspc_version, tblspc_version_len) != 0)
+			return CMK_FILE_OTHER;
+		p += tblspc_version_len;
+		if (!take_word(&p, "/") ||
+			!take_number(&p, &name->id.db) || !take_word(&p, "/"))
+			return CMK_FILE_OTHER;
+		return relation_file(p, name);
+	}
+	return CMK_FILE_OTHER;
+}
+
+void
+cmk_relation_path(const CmkRelId *id, unsigned fork, char *buf, size_t len)
+{
+	static const char *const suffix[] = {"", "_fsm", "_vm", "_init"};
+
+	if (id->spc == CMK_SPC_GLOBAL)
+		snprintf(buf, len, "global/%u%s", id->rel, suffix[fork & 3]);
+	else if (id->spc == CMK_SPC_DEFAULT)
+		snprintf(buf, len, "base/%u/%u%s", id->db, id->rel, suffix[fork & 3]);
+	else
+		snprintf(buf, len, "pg_tblspc/%u/%s/%u/%u%s", id->spc, tblspc_version,
+				 id->db, id->rel, suffix[fork & 3]);
+}

@@ -1,0 +1,61 @@
+/*
+ * filekind.h
+ *	  What a path is: the one place where a file name gets a meaning.
+ *
+ * A file is one of the server's data files if its name, anchored to the data
+ * directory, says so; never by the look of the last component, since lo_export
+ * may write a file of any name.  The server opens its data files by a path
+ * relative to the data directory (its working directory) or by the absolute path
+ * that DataDir holds.  Base backups open relations as "./base/…" or by a
+ * tablespace's own absolute path, match neither form, and so read them raw.
+ *
+ *		cmk_filekind_init(DataDir, TABLESPACE_VERSION_DIRECTORY);
+ *		switch (cmk_filekind(path, &name)) …
+ *
+ * Plain C; async-signal-safe; no allocation.
+ */
+#ifndef CMK_FILEKIND_H
+#define CMK_FILEKIND_H
+
+#include "../keyring/record.h"
+
+typedef enum CmkFileKind
+{
+	CMK_FILE_OTHER = 0,			/* none of ours: passed through */
+	CMK_FILE_RELATION,
+	CMK_FILE_TEMP_RELATION,		/* tN_M: backend N, relfilenode M */
+	CMK_FILE_CONTROL,			/* global/pg_control */
+	CMK_FILE_PROBE				/* global/pg_cmk.probe, see proof.c */
+} CmkFileKind;
+
+#define CMK_PROBE_FILE		"global/pg_cmk.probe"
+
+/* OIDs that the server's catalogs fix (pg_tablespace.dat). */
+#define CMK_SPC_DEFAULT		1663
+#define CMK_SPC_GLOBAL		1664
+
+typedef struct CmkFileName
+{
+	CmkRelId	id;
+	uint8_t		fork;
+	uint32_t	segno;
+	uint32_t	backend;		/* of a temporary relation */
+} CmkFileName;
+
+/*
+ * datadir is DataDir, absolute and canonical; version_dir the directory that the
+ * server makes in each tablespace.  Both must stay valid.
+ */
+extern void cmk_filekind_init(const char *datadir, const char *version_dir);
+
+/* What path is.  *name is filled for relations only. */
+extern CmkFileKind cmk_filekind(const char *path, CmkFileName *name);
+
+/*
+ * The path, relative to the data directory, of one fork's first segment of a
+ * permanent relation (the server's GetRelationPath).  buf has len bytes.
+ */
+extern void cmk_relation_path(const CmkRelId *id, unsigned fork,
+							  char *buf, size_t len);
+
+#endif							/* CMK_FILEKIND_H */

@@ -1,0 +1,213 @@
+/*
+ * keywal.c
+ *	  Key records in WAL.  See keywal.h.
+ *
+ * Replay is idempotent: a birth overwrites what is known of its relation with the
+ * very same bytes, and a root file is taken only if it is newer than ours.
+ */
+#include "postgres.h"
+
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "access/xloginsert.h"
+#include "access/xlogrecovery.h"
+#include "access/xlogutils.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+
+#include "compat.h"
+#include "filekind.h"
+#include "keywal.h"
+#include "state.h"
+
+/* The reader that the startup process replays with, once it showed itself. */
+static XLogReaderState *replaying = NULL;
+
+int
+cmk_replayed_rmid(void)
+{
+	if (replaying == NULL || replaying->record == NULL)
+		return -1;
+	return XLogRecGetRmid(replaying);
+}
+
+static void
+log_root(void)
+{
+	CmkRootFile rf;
+	CmkError	err;
+
+	if (cmk_rootfile_read(CMK_ROOT_FILE, &rf, &err) < 0)
+		cmk_report(ERROR, &err);
+	XLogBeginInsert();
+	XLogRegisterData(rf.text, strlen(rf.text));
+	XLogInsert(CMK_RMGR_ID, XLOG_CMK_ROOT);
+	cmk_rootfile_free(&rf);
+	pg_atomic_write_u32(&cmk_shared->root_logged, 1);
+}
+
+void
+cmk_log_birth(const uint8_t image[CMK_RECORD_SIZE])
+{
+	if (pg_atomic_read_u32(&cmk_shared->root_logged) == 0)
+		log_root();
+	XLogBeginInsert();
+	XLogRegisterData(unconstify(char *, (const char *) image), CMK_RECORD_SIZE);
+	XLogInsert(CMK_RMGR_ID, XLOG_CMK_BIRTH);
+}
+
+static void
+redo_birth(const char *data, uint32 len)
+{
+	CmkError	err;
+	int			result;
+
+	if (len != CMK_RECORD_SIZE)
+		elog(PANIC, "pg_cmk: key record of %u bytes", len);
+	if (!cmk_is_configured())
+		ereport(FATAL,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("WAL holds a sealed relation's key, but no root key is open"),
+				 errhint("Set pg_cmk.key to the key that the primary uses, or one that it was told of.")));
+	cmk_lock_keyring();
+	result = cmk_keyring_replay((const uint8_t *) data, &err);
+	cmk_unlock_keyring();
+	if (result < 0)
+		cmk_report(FATAL, &err);
+}
+
+static void
+redo_root(const char *data, uint32 len)
+{
+	CmkRootFile theirs;
+	CmkRootFile ours;
+	CmkError	err;
+	bool		newer = true;
+
+	if (cmk_rootfile_parse(data, len, "WAL", &theirs, &err) < 0)
+		cmk_report(FATAL, &err);
+	if (cmk_rootfile_read(CMK_ROOT_FILE, &ours, &err) == 0)
+	{
+		newer = theirs.serial > ours.serial;
+		cmk_rootfile_free(&ours);
+	}
+	else if (err.code != CMK_ERR_NOT_FOUND)
+		cmk_report(FATAL, &err);
+	if (newer)
+	{
+		if (cmk_key_url[0] == '\0')
+			ereport(FATAL,
+					(errcode(ERRCODE_CONFIG_FILE_ERROR),
+					 errmsg("WAL holds a root key of pg_cmk, but pg_cmk.key is not set"),
+					 errhint("Set pg_cmk.key to the key that the primary uses, or one that it was told of.")));
+		if (cmk_open_root(&theirs, &err) < 0 ||
+			cmk_rootfile_write(CMK_ROOT_FILE, theirs.text, strlen(theirs.text), &err) < 0)
+			cmk_report(FATAL, &err);
+		ereport(LOG,
+				(errmsg("pg_cmk: root key %u came with WAL", theirs.current_root)));
+	}
+	cmk_rootfile_free(&theirs);
+}
+
+static void
+cmk_redo(XLogReaderState *record)
+{
+	uint8		info = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
+
+	replaying = record;
+	switch (info)
+	{
+		case XLOG_CMK_BIRTH:
+			redo_birth(XLogRecGetData(record), XLogRecGetDataLen(record));
+			break;
+		case XLOG_CMK_ROOT:
+			redo_root(XLogRecGetData(record), XLogRecGetDataLen(record));
+			break;
+		default:
+			elog(PANIC, "pg_cmk: unknown op code %u", info);
+	}
+}
+
+/* The bytes of a record are wrapped keys: say which file, not what. */
+static void
+cmk_desc(StringInfo buf, XLogReaderState *record)
+{
+	CmkDekInfo	dek;
+	CmkError	err;
+
+	if ((XLogRecGetInfo(record) & ~XLR_INFO_MASK) == XLOG_CMK_BIRTH &&
+		XLogRecGetDataLen(record) == CMK_RECORD_SIZE &&
+		cmk_record_decode((const uint8_t *) XLogRecGetData(record), &dek, &err) == 0)
+		appendStringInfo(buf, "rel %u/%u/%u gen %u", dek.id.spc, dek.id.db,
+						 dek.id.rel, dek.generation);
+}
+
+static const char *
+cmk_identify(uint8 info)
+{
+	switch (info & ~XLR_INFO_MASK)
+	{
+		case XLOG_CMK_BIRTH:
+			return "BIRTH";
+		case XLOG_CMK_ROOT:
+			return "ROOT";
+	}
+	return NULL;
+}
+
+/*
+ * The end of recovery.  A key record that is damaged now will not be brought by
+ * WAL any more; a record whose relation has no file is what a crash left between
+ * two steps of a birth.
+ */
+static void
+cmk_cleanup(void)
+{
+	CmkDamaged	damaged;
+	CmkDekInfo	info;
+	CmkError	err;
+	uint32		cursor = 0;
+
+	replaying = NULL;
+	if (!cmk_is_configured())
+		return;
+	if (cmk_registry_damaged(&damaged, 1) > 0)
+		ereport(FATAL,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("record %u of file \"%s\" is damaged", damaged.record, CMK_KEYS_FILE),
+				 errdetail("Recovery has ended, and no WAL record brought it again."),
+				 errhint("Restore directory \"%s\" from a backup of this cluster.", CMK_DIR)));
+	while (cmk_registry_next(&cursor, &info))
+	{
+		char		path[128];
+		bool		exists = false;
+
+		for (unsigned fork = 0; fork <= MAX_FORKNUM && !exists; fork++)
+		{
+			cmk_relation_path(&info.id, fork, path, sizeof(path));
+			exists = access(path, F_OK) == 0 || errno != ENOENT;
+		}
+		if (exists || info.state != CMK_DEK_LIVE)
+			continue;
+		cmk_lock_keyring();
+		if (cmk_keyring_death(&info.id, GetXLogReplayRecPtr(NULL), &err) < 0)
+			ereport(LOG, (errmsg("%s", err.message)));
+		cmk_unlock_keyring();
+	}
+}
+
+static RmgrData cmk_rmgr = {
+	.rm_name = CMK_RMGR_NAME,
+	.rm_redo = cmk_redo,
+	.rm_desc = cmk_desc,
+	.rm_identify = cmk_identify,
+	.rm_cleanup = cmk_cleanup
+};
+
+void
+cmk_register_rmgr(void)
+{
+	RegisterCustomRmgr(CMK_RMGR_ID, &cmk_rmgr);
+}

@@ -1,0 +1,86 @@
+/*
+ * pg_cmk.c
+ *	  The module: settings, and the order in which its parts come to life.
+ *
+ * pg_cmk works only from shared_preload_libraries: what it guards is opened long
+ * before the first session.  _PG_init runs twice in a start: first in the process
+ * as it was started, which goes no further than cmk_require_seam(), and then
+ * again with the seam in place.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "birth.h"
+#include "cmk_heap.h"
+#include "compat.h"
+#include "ddl.h"
+#include "keywal.h"
+#include "proof.h"
+#include "reexec.h"
+#include "state.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+char	   *cmk_key_url = NULL;
+int			cmk_scope = CMK_SCOPE_TABLES;
+char	   *cmk_debug_crash_at = NULL;
+char	   *cmk_debug_pause_at = NULL;
+
+static const struct config_enum_entry scope_options[] = {
+	{"tables", CMK_SCOPE_TABLES, false},
+	{NULL, 0, false}
+};
+
+static void
+define_settings(void)
+{
+	DefineCustomStringVariable("pg_cmk.key",
+							   "The key that wraps the root key: file:///path/kek.pem.",
+							   "Empty: nothing is sealed, and tables USING cmk_heap cannot be created.",
+							   &cmk_key_url, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomEnumVariable("pg_cmk.scope",
+							 "Which relations are sealed.",
+							 NULL,
+							 &cmk_scope, CMK_SCOPE_TABLES, scope_options,
+							 PGC_POSTMASTER, 0,
+							 NULL, NULL, NULL);
+	DefineCustomStringVariable("pg_cmk.debug_crash_at",
+							   "For tests: the step of a key's birth at which this process crashes.",
+							   NULL,
+							   &cmk_debug_crash_at, "",
+							   PGC_SUSET, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("pg_cmk.debug_pause_at",
+							   "For tests: the step of a key's birth at which this process waits for a file.",
+							   NULL,
+							   &cmk_debug_pause_at, "",
+							   PGC_SUSET, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							   NULL, NULL, NULL);
+	MarkGUCPrefixReserved("pg_cmk");
+}
+
+void
+_PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_cmk must be loaded via shared_preload_libraries"),
+				 errhint("Add pg_cmk to shared_preload_libraries and restart the server.")));
+
+	cmk_require_seam();
+	define_settings();
+	cmk_state_init();
+	cmk_register_seam();
+	cmk_register_rmgr();
+	cmk_heap_init();
+	cmk_birth_init();
+	cmk_ddl_init();
+}

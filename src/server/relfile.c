@@ -1,0 +1,589 @@
+/*
+ * relfile.c
+ *	  Data pages on their way between the server and a file.  See relfile.h.
+ *
+ * What the server relies on, and so must hold here:
+ *
+ * - a call moves whole pages or fails: a page half written through us could not
+ *	 be completed by a caller who goes on in the middle of it;
+ * - a page that cannot be opened is handed on as it is, still marked, and the
+ *	 server reports it as invalid in its own words, with relation and block.  Why
+ *	 it could not be opened goes to the log;
+ * - the file's key is asked for again whenever the registry's epoch has moved: a
+ *	 relation may get its DEK after this descriptor was opened.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../keyring/keycache.h"
+#include "../keyring/keyring.h"
+#include "../seal/page.h"
+#include "relfile.h"
+
+/* Pages sealed into one write. */
+#define BOUNCE_PAGES	16
+
+#define NO_SLOT			UINT32_MAX
+
+/* CmkSeamFile.flags */
+#define FILE_WHOLE		0x01	/* no page of it may be plain */
+
+CmkSeamReal cmk_real;
+
+static const CmkFileConfig *config;
+static const CmkFileHooks *hooks;
+
+/* One process, one thread, one write at a time.  Aligned for O_DIRECT. */
+static uint8_t bounce[BOUNCE_PAGES * CMK_PAGE_SIZE] __attribute__((aligned(4096)));
+
+void
+cmk_relfile_init(const CmkFileConfig *c, const CmkFileHooks *h)
+{
+	config = c;
+	hooks = h;
+}
+
+static inline CmkRelId
+file_id(const CmkSeamFile *file)
+{
+	CmkRelId	id = {file->spc, file->db, file->rel};
+
+	return id;
+}
+
+static void
+path_of(const CmkSeamFile *file, char *buf, size_t len)
+{
+	CmkRelId	id = file_id(file);
+
+	cmk_relation_path(&id, file->fork, buf, len);
+}
+
+static inline uint32_t
+block_at(const CmkSeamFile *file, off_t off)
+{
+	return file->segno * config->segment_blocks +
+		(uint32_t) (off / CMK_PAGE_SIZE);
+}
+
+/*
+ * Does the file have a DEK?  Looks it up if the registry changed since the last
+ * time.  The epoch is read first: a change during the look-up is seen next time.
+ */
+static bool
+resolve(CmkSeamFile *file)
+{
+	uint64_t	epoch = cmk_registry_epoch();
+	CmkRelId	id = file_id(file);
+	CmkDekRef	ref;
+	CmkDekInfo	info;
+
+	if (file->epoch == epoch)
+		return file->slot != NO_SLOT;
+
+	file->epoch = epoch;
+	file->slot = NO_SLOT;
+	file->flags &= ~FILE_WHOLE;
+	while (cmk_registry_find(&id, &ref))
+	{
+		if (!cmk_registry_read(&ref, &info, NULL))
+			continue;
+		file->slot = ref.slot;
+		file->version = ref.version;
+		file->spare = info.generation;
+		if (info.flags & CMK_DEK_WHOLE)
+			file->flags |= FILE_WHOLE;
+		break;
+	}
+	return file->slot != NO_SLOT;
+}
+
+/*
+ * The file's cipher.  NULL with *sealed false: it has no DEK.  NULL with *sealed
+ * true: it has one that cannot be used now; errno says why.
+ */
+static CmkXts *
+cipher_for(CmkSeamFile *file, bool *sealed)
+{
+	if (file->kind != CMK_FILE_RELATION)
+	{
+		CmkRelId	id = file_id(file);
+
+		*sealed = config->seal_temp;
+		return *sealed ? cmk_keycache_get_temp(&id, file->backend) : NULL;
+	}
+
+	while ((*sealed = resolve(file)))
+	{
+		CmkDekRef	ref = {file->slot, file->version};
+		CmkXts	   *x = cmk_keycache_get(&ref);
+
+		if (x != NULL || errno != ENOKEY)
+			return x;
+		if (file->epoch == cmk_registry_epoch())
+			return NULL;
+	}
+	return NULL;
+}
+
+static inline uint16_t
+stored_checksum(const uint8_t *page)
+{
+	uint16_t	value;
+
+	memcpy(&value, page + 8, sizeof(value));
+	return value;
+}
+
+static void
+log_page(const CmkSeamFile *file, uint32_t block, const char *what,
+		 unsigned generation)
+{
+	char		path[128];
+
+	path_of(file, path, sizeof(path));
+	hooks->log("could not open sealed page: block %u of file \"%s\", generation %u: %s",
+			   block, path, generation, what);
+}
+
+static void
+log_no_key(const CmkSeamFile *file, uint32_t block, unsigned generation)
+{
+	CmkDamaged	damaged;
+	char		path[128];
+
+	if (cmk_registry_damaged(&damaged, 1) == 0)
+	{
+		log_page(file, block, "no key is known for this file", generation);
+		return;
+	}
+	path_of(file, path, sizeof(path));
+	hooks->log("could not open sealed page: block %u of file \"%s\", generation %u: "
+			   "no key is known for this file, and record %u of file \"%s\" is damaged",
+			   block, path, generation, damaged.record, CMK_KEYS_FILE);
+}
+
+/*
+ * Opens the page at buf, if it is sealed.  -1 with errno if it must not reach
+ * the server at all; 0 also when the page is handed on still marked.
+ */
+static int
+open_page(CmkSeamFile *file, uint8_t *page, uint32_t block)
+{
+	CmkXts	   *x;
+	bool		sealed;
+	unsigned	generation;
+
+	switch (cmk_page_kind(page))
+	{
+		case CMK_PAGE_ZERO:
+			return 0;
+		case CMK_PAGE_PLAIN:
+			if (file->kind != CMK_FILE_RELATION || !resolve(file) ||
+				!(file->flags & FILE_WHOLE))
+				return 0;
+			log_page(file, block, "the page is plain, but the file is wholly sealed", 0);
+			errno = EIO;
+			return -1;
+		case CMK_PAGE_SEALED:
+			break;
+	}
+
+	generation = cmk_page_generation(page);
+	x = cipher_for(file, &sealed);
+	if (x == NULL)
+	{
+		if (sealed)
+			return -1;
+		if (config->checksums &&
+			cmk_page_checksum(page, block) != stored_checksum(page))
+			return 0;
+		log_no_key(file, block, generation);
+		errno = ENOKEY;
+		return -1;
+	}
+	if (generation != (file->spare & 15))
+	{
+		log_page(file, block, "the key of this generation is not known", generation);
+		return 0;
+	}
+
+	switch (cmk_page_open(x, page, block, file->fork, config->checksums))
+	{
+		case CMK_OPEN_OK:
+		case CMK_OPEN_BAD_CHECKSUM:
+			return 0;
+		case CMK_OPEN_NOT_SANE:
+			log_page(file, block, "it is damaged, or sealed under another key", generation);
+			return 0;
+		case CMK_OPEN_CRYPTO:
+			break;
+	}
+	errno = EIO;
+	return -1;
+}
+
+/* Opens the whole pages among the n bytes that were read from off. */
+static ssize_t
+open_pages(CmkSeamFile *file, void *buf, ssize_t n, off_t off)
+{
+	uint8_t    *page = buf;
+	ssize_t		left;
+
+	if (n < CMK_PAGE_SIZE)
+		return n;
+	if (off % CMK_PAGE_SIZE != 0)
+	{
+		bool		sealed = file->kind == CMK_FILE_RELATION ?
+			resolve(file) : config->seal_temp;
+
+		if (!sealed)
+			return n;
+		errno = EINVAL;
+		return -1;
+	}
+	for (left = n; left >= CMK_PAGE_SIZE; left -= CMK_PAGE_SIZE)
+	{
+		if (open_page(file, page, block_at(file, off)) < 0)
+			return -1;
+		page += CMK_PAGE_SIZE;
+		off += CMK_PAGE_SIZE;
+	}
+	return n;
+}
+
+static ssize_t
+relfile_pread(CmkSeamFile *file, int fd, void *buf, size_t n, off_t off)
+{
+	ssize_t		got = cmk_real.pread(fd, buf, n, off);
+
+	if (got <= 0 || file->kind == CMK_FILE_CONTROL)
+		return got;
+	return open_pages(file, buf, got, off);
+}
+
+static ssize_t
+relfile_read(CmkSeamFile *file, int fd, void *buf, size_t n)
+{
+	off_t		off;
+	ssize_t		got;
+
+	if (file->kind == CMK_FILE_CONTROL)
+		return cmk_real.read(fd, buf, n);
+	off = cmk_real.lseek(fd, 0, SEEK_CUR);
+	if (off < 0)
+		return -1;
+	got = cmk_real.read(fd, buf, n);
+	if (got <= 0)
+		return got;
+	return open_pages(file, buf, got, off);
+}
+
+/*
+ * pwrite() until all is written or it fails.  Returns what was written; -1 with
+ * errno if that is nothing.
+ */
+static ssize_t
+write_all(int fd, const uint8_t *buf, size_t n, off_t off)
+{
+	size_t		done = 0;
+
+	while (done < n)
+	{
+		ssize_t		w = cmk_real.pwrite(fd, buf + done, n - done,
+										off + (off_t) done);
+
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w == 0)
+			errno = ENOSPC;
+		if (w <= 0)
+			return done > 0 ? (ssize_t) done : -1;
+		done += (size_t) w;
+	}
+	return (ssize_t) done;
+}
+
+static int
+seal_into(CmkXts *x, const CmkSeamFile *file, uint8_t *dst,
+		  const uint8_t *src, uint32_t block)
+{
+	if (cmk_page_kind(src) == CMK_PAGE_ZERO)
+	{
+		memset(dst, 0, CMK_PAGE_SIZE);
+		return 0;
+	}
+	if (cmk_page_seal(x, dst, src, block, file->fork,
+					  (unsigned) (file->spare & 15), config->checksums) < 0)
+	{
+		errno = EIO;
+		return -1;
+	}
+	return 0;
+}
+
+/*
+ * Seals and writes whole pages.  Returns the bytes of the pages that are wholly
+ * written, or -1 with errno if there are none: a part of a page is never
+ * reported.
+ */
+static ssize_t
+write_sealed(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
+			 size_t n, off_t off)
+{
+	size_t		done = 0;
+
+	while (done < n)
+	{
+		size_t		chunk = n - done;
+		ssize_t		w;
+		size_t		i;
+
+		if (chunk > sizeof(bounce))
+			chunk = sizeof(bounce);
+		for (i = 0; i < chunk; i += CMK_PAGE_SIZE)
+			if (seal_into(x, file, bounce + i, buf + done + i,
+						  block_at(file, off + (off_t) (done + i))) < 0)
+				return done > 0 ? (ssize_t) done : -1;
+
+		w = write_all(fd, bounce, chunk, off + (off_t) done);
+		if (w < (ssize_t) chunk)
+		{
+			if (w > 0)
+				done += (size_t) w / CMK_PAGE_SIZE * CMK_PAGE_SIZE;
+			return done > 0 ? (ssize_t) done : -1;
+		}
+		done += chunk;
+	}
+	return (ssize_t) done;
+}
+
+/*
+ * The cipher to write with; NULL and 0 in *fail for a plain file, NULL and -1
+ * with errno if the write must not happen.
+ */
+static CmkXts *
+cipher_for_write(CmkSeamFile *file, int *fail)
+{
+	bool		sealed;
+	CmkXts	   *x = cipher_for(file, &sealed);
+
+	*fail = 0;
+	if (x == NULL && !sealed && file->kind == CMK_FILE_RELATION)
+	{
+		CmkRelId	id = file_id(file);
+
+		if (hooks->plain_write(&id) < 0)
+		{
+			*fail = -1;
+			return NULL;
+		}
+		x = cipher_for(file, &sealed);
+	}
+	if (x == NULL && sealed)
+		*fail = -1;
+	return x;
+}
+
+static ssize_t
+relfile_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
+{
+	CmkXts	   *x;
+	int			fail;
+
+	if (file->kind == CMK_FILE_CONTROL)
+		return cmk_real.pwrite(fd, buf, n, off);
+	x = cipher_for_write(file, &fail);
+	if (fail < 0)
+		return -1;
+	if (x == NULL)
+		return cmk_real.pwrite(fd, buf, n, off);
+	if (n % CMK_PAGE_SIZE != 0 || off % CMK_PAGE_SIZE != 0)
+	{
+		errno = EINVAL;
+		return -1;
+	}
+	return write_sealed(x, file, fd, buf, n, off);
+}
+
+/*
+ * write() at the file's position: copydir() and the unlogged reset.  Bytes behind
+ * the last whole page of a file (left by a crash during an extension) are no
+ * content for the server; zeros take their place.
+ */
+static ssize_t
+relfile_write(CmkSeamFile *file, int fd, const void *buf, size_t n)
+{
+	static const uint8_t zeros[CMK_PAGE_SIZE];
+	CmkXts	   *x;
+	size_t		whole = n / CMK_PAGE_SIZE * CMK_PAGE_SIZE;
+	ssize_t		done = 0;
+	off_t		off;
+	int			fail;
+
+	if (file->kind == CMK_FILE_CONTROL)
+		return cmk_real.write(fd, buf, n);
+	x = cipher_for_write(file, &fail);
+	if (fail < 0)
+		return -1;
+	if (x == NULL)
+		return cmk_real.write(fd, buf, n);
+
+	off = cmk_real.lseek(fd, 0, SEEK_CUR);
+	if (off < 0)
+		return -1;
+	if (off % CMK_PAGE_SIZE != 0)
+	{
+		errno = EINVAL;
+		return -1;
+	}
+	if (whole > 0)
+	{
+		done = write_sealed(x, file, fd, buf, whole, off);
+		if (done < 0)
+			return -1;
+	}
+	if (done == (ssize_t) whole && whole < n)
+	{
+		ssize_t		w = write_all(fd, zeros, n - whole, off + done);
+
+		if (w > 0)
+			done += w;
+		else if (done == 0)
+			return -1;
+	}
+	if (cmk_real.lseek(fd, off + done, SEEK_SET) < 0)
+		return -1;
+	return done;
+}
+
+static ssize_t
+relfile_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
+				off_t off)
+{
+	ssize_t		done = 0;
+	int			i;
+
+	for (i = 0; i < cnt; i++)
+	{
+		ssize_t		w = relfile_pwrite(file, fd, iov[i].iov_base,
+									   iov[i].iov_len, off + done);
+
+		if (w < 0)
+			return done > 0 ? done : -1;
+		done += w;
+		if ((size_t) w < iov[i].iov_len)
+			break;
+	}
+	return done;
+}
+
+static int
+relfile_opening(const char *path, int flags, CmkSeamFile *file)
+{
+	CmkFileName name;
+	CmkFileKind kind = cmk_filekind(path, &name);
+
+	switch (kind)
+	{
+		case CMK_FILE_OTHER:
+			return 0;
+		case CMK_FILE_CONTROL:
+			if ((flags & O_ACCMODE) == O_RDONLY)
+				return 0;
+			break;
+		case CMK_FILE_PROBE:
+			break;
+		case CMK_FILE_RELATION:
+		case CMK_FILE_TEMP_RELATION:
+			file->fork = name.fork;
+			file->segno = name.segno;
+			file->spc = name.id.spc;
+			file->db = name.id.db;
+			file->rel = name.id.rel;
+			file->backend = name.backend;
+			file->slot = NO_SLOT;
+			break;
+	}
+	file->kind = (uint8_t) kind;
+	file->open_flags = (uint32_t) flags;
+	if (kind == CMK_FILE_CONTROL)
+		return hooks->control_opening();
+	return 0;
+}
+
+static int
+relfile_opened(int fd, const char *path, int flags, CmkSeamFile *file)
+{
+	CmkRelId	id = file_id(file);
+	CmkDekRef	ref;
+	CmkDekInfo	info;
+	int			result = 0;
+	int			save_errno;
+
+	(void) fd;
+	if (file->kind != CMK_FILE_RELATION || !(flags & O_CREAT))
+		return 0;
+
+	if (!cmk_registry_find(&id, &ref) || !cmk_registry_read(&ref, &info, NULL))
+	{
+		if (file->fork == CMK_FORK_MAIN && file->segno == 0)
+			result = hooks->created(&id);
+	}
+	else if (info.state == CMK_DEK_DEAD)
+		result = hooks->revived(&id);
+
+	if (result < 0 && (flags & O_EXCL))
+	{
+		save_errno = errno;
+		cmk_real.unlink(path);
+		errno = save_errno;
+	}
+	return result;
+}
+
+static void
+relfile_closing(int fd, CmkSeamFile *file)
+{
+	if (file->kind == CMK_FILE_CONTROL)
+		hooks->control_closing(fd);
+}
+
+/* A relation is dead when no fork of it has a first segment any more. */
+static void
+relfile_unlinked(const char *path)
+{
+	CmkFileName name;
+	CmkDekRef	ref;
+	CmkDekInfo	info;
+	unsigned	fork;
+	char		buf[128];
+
+	if (cmk_filekind(path, &name) != CMK_FILE_RELATION ||
+		!cmk_registry_find(&name.id, &ref) ||
+		!cmk_registry_read(&ref, &info, NULL) ||
+		info.state != CMK_DEK_LIVE)
+		return;
+	for (fork = CMK_FORK_MAIN; fork <= CMK_FORK_INIT; fork++)
+	{
+		cmk_relation_path(&name.id, fork, buf, sizeof(buf));
+		if (access(buf, F_OK) == 0 || errno != ENOENT)
+			return;
+	}
+	hooks->died(&name.id);
+}
+
+const CmkSeamOps cmk_relfile_ops = {
+	.abi = CMK_SEAM_ABI,
+	.opening = relfile_opening,
+	.opened = relfile_opened,
+	.closing = relfile_closing,
+	.pread = relfile_pread,
+	.pwrite = relfile_pwrite,
+	.pwritev = relfile_pwritev,
+	.read = relfile_read,
+	.write = relfile_write,
+	.unlinked = relfile_unlinked
+};

@@ -1,0 +1,459 @@
+/*
+ * state.c
+ *	  How the keyring comes to be open.  See state.h.
+ *
+ * The root is opened in the postmaster, when shared memory is made: before the
+ * startup process reads the first page.  After a crash of a child the region
+ * with the roots is still there, and only the registry is rebuilt from the keys
+ * file, which then may hold births that the crashed process had not finished.
+ *
+ * Whatever is wrong with the KEK, root.json or the keys file's header stops the
+ * server here, with the file's name: going on would make a cluster that cannot
+ * read its own tables, or worse, one that makes a second root beside the first.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "../keyring/keycache.h"
+#include "../seal/secret.h"
+#include "../vault/provider.h"
+#include "compat.h"
+#include "proof.h"
+#include "state.h"
+
+#define CMK_TRANCHE		"pg_cmk"
+
+CmkShared  *cmk_shared = NULL;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+static char opened_key_version[sizeof(((CmkShared *) 0)->key_version)];
+static TimestampTz opened_at = 0;
+
+bool
+cmk_is_configured(void)
+{
+	return cmk_registry_root() != NULL;
+}
+
+void
+cmk_lock_keyring(void)
+{
+	LWLockAcquire(cmk_shared->lock, LW_EXCLUSIVE);
+}
+
+bool
+cmk_try_lock_keyring(void)
+{
+	return LWLockConditionalAcquire(cmk_shared->lock, LW_EXCLUSIVE);
+}
+
+void
+cmk_unlock_keyring(void)
+{
+	LWLockRelease(cmk_shared->lock);
+}
+
+static int
+sqlstate_for(const CmkError *err)
+{
+	switch (err->code)
+	{
+		case CMK_ERR_IO:
+			errno = err->saved_errno;
+			return err->saved_errno != 0 ? 0 : ERRCODE_IO_ERROR;
+		case CMK_ERR_NO_SPACE:
+			return ERRCODE_DISK_FULL;
+		case CMK_ERR_NOT_FOUND:
+			return ERRCODE_UNDEFINED_FILE;
+		case CMK_ERR_PERMISSION:
+			return ERRCODE_INSUFFICIENT_PRIVILEGE;
+		case CMK_ERR_CONFIG:
+			return ERRCODE_INVALID_PARAMETER_VALUE;
+		case CMK_ERR_KEY_UNUSABLE:
+		case CMK_ERR_WRONG_KEY:
+			return ERRCODE_CONFIG_FILE_ERROR;
+		case CMK_ERR_CORRUPT:
+		case CMK_ERR_FOREIGN:
+			return ERRCODE_DATA_CORRUPTED;
+		case CMK_ERR_LIMIT:
+			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		case CMK_ERR_NO_MEMORY:
+			return ERRCODE_OUT_OF_MEMORY;
+		case CMK_ERR_CRYPTO:
+		case CMK_OK:
+			break;
+	}
+	return ERRCODE_INTERNAL_ERROR;
+}
+
+void
+cmk_report(int elevel, const CmkError *err)
+{
+	int			sqlstate = sqlstate_for(err);
+
+	ereport(elevel,
+			(sqlstate != 0 ? errcode(sqlstate) : errcode_for_file_access(),
+			 errmsg("%s", err->message),
+			 err->detail[0] ? errdetail("%s", err->detail) : 0,
+			 err->hint[0] ? errhint("%s", err->hint) : 0));
+}
+
+/*
+ * The wrap that the configured key opens: the recipient of that URL, else (a
+ * replica or a restored copy may keep the same KEK under another name) any wrap
+ * that it can open.
+ */
+static int
+unwrap_current(const CmkRootFile *rf, uint8 *key, CmkError *err)
+{
+	const CmkProvider *p = cmk_provider_for(cmk_key_url, err);
+	const CmkRoot *root = cmk_rootfile_find_root(rf, rf->current_root);
+	CmkError	first;
+	bool		tried = false;
+
+	if (p == NULL || p->check(cmk_key_url, err) < 0)
+		return -1;
+	for (int pass = 0; root != NULL && pass < 2; pass++)
+		for (int i = 0; i < root->nwraps; i++)
+		{
+			const CmkWrap *w = &root->wraps[i];
+			bool		same = strcmp(w->recipient, cmk_key_url) == 0;
+			size_t		len;
+
+			if (same != (pass == 0))
+				continue;
+			if (p->unwrap(cmk_key_url, w->key_version, w->alg, w->value, w->len,
+						  key, CMK_ROOT_KEY_SIZE, &len, err) == 0 &&
+				len == CMK_ROOT_KEY_SIZE)
+			{
+				strlcpy(opened_key_version, w->key_version,
+						sizeof(opened_key_version));
+				return 0;
+			}
+			if (!tried)
+				first = *err;
+			tried = true;
+		}
+	if (tried)
+		*err = first;
+	else
+		cmk_fail(err, CMK_ERR_CORRUPT, "file \"%s\" holds no wrap of the current root key",
+				 CMK_ROOT_FILE);
+	return -1;
+}
+
+/* The root may come with WAL, long after shared memory was made. */
+static void
+publish_opened(void)
+{
+	if (cmk_shared == NULL)
+		return;
+	cmk_shared->last_validated = opened_at;
+	cmk_shared->since = opened_at;
+	strlcpy(cmk_shared->key_version, opened_key_version,
+			sizeof(cmk_shared->key_version));
+}
+
+int
+cmk_open_root(const CmkRootFile *rf, CmkError *err)
+{
+	static CmkRootKey keys[CMK_MAX_ROOTS];
+	uint8		current[CMK_ROOT_KEY_SIZE];
+	uint64		sysid = GetSystemIdentifier();
+	int			n = 0;
+	int			result = -1;
+
+	/* A foreign file is told from a wrong key before the KEK is asked. */
+	if (cmk_rootfile_check_sysid(rf, CMK_ROOT_FILE, sysid, err) == 0 &&
+		unwrap_current(rf, current, err) == 0 &&
+		cmk_rootfile_verify(rf, CMK_ROOT_FILE, sysid, current, err) == 0 &&
+		cmk_rootfile_open_all(rf, CMK_ROOT_FILE, current, keys, &n, err) == 0 &&
+		cmk_registry_set_roots(keys, n, rf->current_root, err) == 0)
+	{
+		opened_at = GetCurrentTimestamp();
+		publish_opened();
+		result = 0;
+	}
+	cmk_cleanse(current, sizeof(current));
+	cmk_cleanse(keys, sizeof(keys));
+	return result;
+}
+
+/* Wraps a new root under the KEK and proves that it comes back. */
+static int
+wrap_new_root(CmkRootFile *rf, const uint8 *key, CmkError *err)
+{
+	const CmkProvider *p = cmk_provider_for(cmk_key_url, err);
+	CmkWrapResult wrapped;
+	CmkWrap		w;
+	uint8		back[CMK_ROOT_KEY_SIZE];
+	size_t		len = 0;
+	bool		same;
+
+	if (p == NULL || p->check(cmk_key_url, err) < 0 ||
+		p->wrap(cmk_key_url, key, CMK_ROOT_KEY_SIZE, &wrapped, err) < 0 ||
+		p->unwrap(cmk_key_url, wrapped.key_version, wrapped.alg, wrapped.value,
+				  wrapped.len, back, sizeof(back), &len, err) < 0)
+		return -1;
+	same = len == sizeof(back) && cmk_equal(back, key, len);
+	cmk_cleanse(back, sizeof(back));
+	if (!same)
+		return cmk_fail(err, CMK_ERR_WRONG_KEY,
+						"key \"%s\" does not unwrap what it wrapped", cmk_key_url);
+	memset(&w, 0, sizeof(w));
+	strlcpy(w.recipient, cmk_key_url, sizeof(w.recipient));
+	strlcpy(w.key_version, wrapped.key_version, sizeof(w.key_version));
+	strlcpy(w.alg, wrapped.alg, sizeof(w.alg));
+	w.created = (int64) time(NULL);
+	w.len = wrapped.len;
+	memcpy(w.value, wrapped.value, wrapped.len);
+	return cmk_rootfile_add_wrap(rf, rf->current_root, &w, err);
+}
+
+/* First start with a key: a root of our own. */
+static void
+create_root(void)
+{
+	CmkRootFile rf;
+	CmkError	err;
+	uint8		key[CMK_ROOT_KEY_SIZE];
+	bool		ok;
+
+	if (cmk_rootfile_new(GetSystemIdentifier(), (int64) time(NULL), &rf, key, &err) < 0)
+		cmk_report(FATAL, &err);
+	ok = wrap_new_root(&rf, key, &err) == 0 &&
+		cmk_rootfile_print(&rf, key, &err) == 0 &&
+		cmk_rootfile_write(CMK_ROOT_FILE, rf.text, strlen(rf.text), &err) == 0 &&
+		cmk_open_root(&rf, &err) == 0;
+	cmk_cleanse(key, sizeof(key));
+	cmk_rootfile_free(&rf);
+	if (!ok)
+		cmk_report(FATAL, &err);
+	ereport(LOG,
+			(errmsg("pg_cmk: new root key %u, wrapped by \"%s\"", 1, cmk_key_url)));
+}
+
+static bool
+file_exists(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+/* A server that follows another gets its root from there. */
+static bool
+is_archive_recovery(void)
+{
+	return file_exists("standby.signal") || file_exists("recovery.signal");
+}
+
+/* Is there more in the keys file than its header and unused space? */
+static bool
+keys_file_has_records(void)
+{
+	uint8		buf[CMK_RECORD_SIZE];
+	bool		found = false;
+	int			fd = OpenTransientFile(CMK_KEYS_FILE, O_RDONLY | PG_BINARY);
+
+	if (fd < 0 || lseek(fd, CMK_RECORD_SIZE, SEEK_SET) < 0)
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", CMK_KEYS_FILE)));
+	while (!found && read(fd, buf, sizeof(buf)) == sizeof(buf))
+		for (size_t i = 0; i < sizeof(buf); i++)
+			if (buf[i] != 0)
+				found = true;
+	CloseTransientFile(fd);
+	return found;
+}
+
+static void
+open_keyring(void)
+{
+	CmkRootFile rf;
+	CmkError	err;
+	bool		have_root = file_exists(CMK_ROOT_FILE);
+
+	if (cmk_key_url[0] == '\0')
+	{
+		if (have_root)
+			ereport(FATAL,
+					(errcode(ERRCODE_CONFIG_FILE_ERROR),
+					 errmsg("pg_cmk.key is not set, but this cluster holds sealed data"),
+					 errdetail("File \"%s\" exists: relations of this cluster are sealed under the root key that it holds.",
+							   CMK_ROOT_FILE),
+					 errhint("Set pg_cmk.key to the key that opens it; the file names its recipients.")));
+		return;
+	}
+
+	if (MakePGDirectory(CMK_DIR) < 0 && errno != EEXIST)
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not create directory \"%s\": %m", CMK_DIR)));
+	if (have_root && !file_exists(CMK_KEYS_FILE))
+		ereport(FATAL,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("file \"%s\" is missing", CMK_KEYS_FILE),
+				 errdetail("File \"%s\" exists, so relations of this cluster may be sealed under keys that the missing file held.",
+						   CMK_ROOT_FILE),
+				 errhint("Restore directory \"%s\" from a backup of this cluster.", CMK_DIR)));
+	if (cmk_keyring_open(CMK_KEYS_FILE, GetSystemIdentifier(), true, &err) < 0)
+		cmk_report(FATAL, &err);
+
+	if (have_root)
+	{
+		bool		ok = cmk_rootfile_read(CMK_ROOT_FILE, &rf, &err) == 0;
+
+		if (ok)
+		{
+			ok = cmk_open_root(&rf, &err) == 0;
+			cmk_rootfile_free(&rf);
+		}
+		if (!ok)
+			cmk_report(FATAL, &err);
+		return;
+	}
+
+	if (keys_file_has_records())
+		ereport(FATAL,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("file \"%s\" is missing", CMK_ROOT_FILE),
+				 errdetail("File \"%s\" holds keys that only the missing file opens.",
+						   CMK_KEYS_FILE),
+				 errhint("Restore file \"%s\" from a backup of this cluster.", CMK_ROOT_FILE)));
+	if (is_archive_recovery())
+		ereport(LOG,
+				(errmsg("pg_cmk: no root key yet; it comes with the primary's WAL")));
+	else
+		create_root();
+}
+
+static void
+report_open_keyring(void)
+{
+	CmkError	err;
+	CmkDamaged	damaged[CMK_MAX_DAMAGED];
+	uint32		n;
+
+	if (!cmk_is_configured())
+		return;
+	if (cmk_keyring_load(&err) < 0)
+		cmk_report(FATAL, &err);
+	n = cmk_registry_damaged(damaged, CMK_MAX_DAMAGED);
+	for (uint32 i = 0; i < Min(n, CMK_MAX_DAMAGED); i++)
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("record %u of file \"%s\" is damaged",
+						damaged[i].record, CMK_KEYS_FILE),
+				 errdetail("The relation file whose key it holds cannot be read until WAL replay brings the record again.")));
+	ereport(LOG,
+			(errmsg("pg_cmk: root key %u is open, %u relation keys",
+					cmk_registry_root()->id, cmk_registry_count())));
+}
+
+static void
+report_locked(void)
+{
+	size_t		wanted;
+	size_t		locked;
+
+	cmk_registry_lock_report(&wanted, &locked);
+	if (locked < wanted)
+		ereport(LOG,
+				(errmsg("pg_cmk: %zu of %zu kB of key memory are locked",
+						locked / 1024, wanted / 1024),
+				 errhint("Raise RLIMIT_MEMLOCK (LimitMEMLOCK in a systemd unit), or encrypt the swap space.")));
+}
+
+static void
+cmk_shmem_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(CmkShared)));
+	RequestNamedLWLockTranche(CMK_TRANCHE, 1);
+}
+
+static void
+cmk_shmem_startup(void)
+{
+	static bool opened = false;
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	if (!opened)
+	{
+		cmk_prove_seam();
+		open_keyring();
+		report_locked();
+	}
+	opened = true;
+	report_open_keyring();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	cmk_shared = ShmemInitStruct("pg_cmk", sizeof(CmkShared), &found);
+	if (!found)
+	{
+		memset(cmk_shared, 0, sizeof(CmkShared));
+		cmk_shared->lock = &GetNamedLWLockTranche(CMK_TRANCHE)->lock;
+		pg_atomic_init_u32(&cmk_shared->root_logged, 0);
+		pg_atomic_init_u32(&cmk_shared->backups, 0);
+		publish_opened();
+		cmk_shared->since = GetCurrentTimestamp();
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+cmk_state_init(void)
+{
+	CmkError	err;
+
+	if (cmk_secret_no_core(&err) < 0 ||
+		cmk_registry_create(&err) < 0 ||
+		cmk_keycache_init(&err) < 0)
+		cmk_report(FATAL, &err);
+	atexit(cmk_registry_wipe);
+
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = cmk_shmem_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = cmk_shmem_startup;
+}
+
+/*
+ * For tests of the order of a birth.  The crash is one that the postmaster takes
+ * for a crash: other processes are stopped and recovery runs.
+ */
+void
+cmk_debug_point(const char *name)
+{
+	if (cmk_debug_pause_at && strcmp(cmk_debug_pause_at, name) == 0)
+	{
+		while (!file_exists(CMK_DIR "/debug_continue"))
+		{
+			CHECK_FOR_INTERRUPTS();
+			pg_usleep(10000L);
+		}
+	}
+	if (cmk_debug_crash_at && strcmp(cmk_debug_crash_at, name) == 0)
+	{
+		ereport(LOG, (errmsg("pg_cmk: crashing at \"%s\"", name)));
+		_exit(3);
+	}
+}

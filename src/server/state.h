@@ -1,0 +1,70 @@
+/*
+ * state.h
+ *	  What the server processes share, and how the keyring comes to be open.
+ *
+ * The keys themselves are in the protected region of keyring/registry.h, which
+ * outlives a crash restart.  This is the small part that lies in the server's
+ * own shared memory and is made anew by one: the lock of the keyring's writers
+ * and what cmk.status shows.
+ */
+#ifndef CMK_STATE_H
+#define CMK_STATE_H
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/lwlock.h"
+
+#include "../keyring/keyring.h"
+#include "../keyring/rootfile.h"
+#include "../seal/error.h"
+
+/* settings */
+extern char *cmk_key_url;
+extern int	cmk_scope;
+extern char *cmk_debug_crash_at;
+extern char *cmk_debug_pause_at;
+
+#define CMK_SCOPE_TABLES	0
+
+typedef struct CmkShared
+{
+	LWLock	   *lock;			/* serialises the keyring's writers */
+	TimestampTz since;			/* of the state */
+	TimestampTz last_validated; /* the KEK opened the root */
+	pg_atomic_uint32 root_logged;	/* root.json is in WAL since this start */
+	pg_atomic_uint32 backups;	/* sessions between pg_backup_start and _stop */
+	char		key_version[256];
+} CmkShared;
+
+extern CmkShared *cmk_shared;
+
+/* The keyring has an open root: tables can be sealed. */
+extern bool cmk_is_configured(void);
+
+/*
+ * For _PG_init: makes the protected region and the cipher contexts, and installs
+ * the shared-memory hooks.  ereport(FATAL) on failure.
+ */
+extern void cmk_state_init(void);
+
+/*
+ * Opens the root that rf holds with the KEK that pg_cmk.key names and gives it to
+ * the registry.  0 or -1.
+ */
+extern int	cmk_open_root(const CmkRootFile *rf, CmkError *err);
+
+/*
+ * The lock of the keyring's writers.  Taken for a few system calls at most, never
+ * over anything that waits for WAL, a buffer or another lock.
+ */
+extern void cmk_lock_keyring(void);
+extern bool cmk_try_lock_keyring(void);
+extern void cmk_unlock_keyring(void);
+
+/* ereport for what a plain-C layer reported. */
+extern void cmk_report(int elevel, const CmkError *err);
+
+/* A developer's crash or pause point; does nothing unless set. */
+extern void cmk_debug_point(const char *name);
+
+#endif							/* CMK_STATE_H */
