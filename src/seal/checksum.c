@@ -13,6 +13,7 @@
  * which would else stand in for it without being asked.
  */
 #include "postgres_fe.h"
+#include "storage/block.h"
 
 #define pg_checksum_page cmk_server_checksum_page
 extern uint16 pg_checksum_page(char *page, BlockNumber blkno);
