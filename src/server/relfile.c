@@ -70,7 +70,8 @@ block_at(const CmkSeamFile *file, off_t off)
 
 /*
  * Does the file have a DEK?  Looks it up if the registry changed since the last
- * time.  The epoch is read first: a change during the look-up is seen next time.
+ * time, and again if it changes meanwhile: "none" must be true, since what is
+ * written then is plain.
  */
 static bool
 resolve(CmkSeamFile *file)
@@ -80,22 +81,21 @@ resolve(CmkSeamFile *file)
 	CmkDekRef	ref;
 	CmkDekInfo	info;
 
-	if (file->epoch == epoch)
-		return file->slot != NO_SLOT;
-
-	file->epoch = epoch;
-	file->slot = NO_SLOT;
-	file->flags &= ~FILE_WHOLE;
-	while (cmk_registry_find(&id, &ref))
+	while (file->epoch != epoch)
 	{
-		if (!cmk_registry_read(&ref, &info, NULL))
-			continue;
-		file->slot = ref.slot;
-		file->version = ref.version;
-		file->spare = info.generation;
-		if (info.flags & CMK_DEK_WHOLE)
-			file->flags |= FILE_WHOLE;
-		break;
+		file->slot = NO_SLOT;
+		file->flags &= ~FILE_WHOLE;
+		if (cmk_registry_find(&id, &ref) &&
+			cmk_registry_read(&ref, &info, NULL))
+		{
+			file->slot = ref.slot;
+			file->version = ref.version;
+			file->spare = info.generation;
+			if (info.flags & CMK_DEK_WHOLE)
+				file->flags |= FILE_WHOLE;
+		}
+		file->epoch = epoch;
+		epoch = cmk_registry_epoch();
 	}
 	return file->slot != NO_SLOT;
 }
@@ -115,6 +115,13 @@ cipher_for(CmkSeamFile *file, bool *sealed)
 		return *sealed ? cmk_keycache_get_temp(&id, file->backend) : NULL;
 	}
 
+	/* Wiped: the server is going down, and nobody can tell what is sealed. */
+	if (cmk_registry_epoch() == 0)
+	{
+		*sealed = true;
+		errno = ENOKEY;
+		return NULL;
+	}
 	while ((*sealed = resolve(file)))
 	{
 		CmkDekRef	ref = {file->slot, file->version};
@@ -310,10 +317,18 @@ static int
 seal_into(CmkXts *x, const CmkSeamFile *file, uint8_t *dst,
 		  const uint8_t *src, uint32_t block)
 {
-	if (cmk_page_kind(src) == CMK_PAGE_ZERO)
+	switch (cmk_page_kind(src))
 	{
-		memset(dst, 0, CMK_PAGE_SIZE);
-		return 0;
+		case CMK_PAGE_ZERO:
+			memset(dst, 0, CMK_PAGE_SIZE);
+			return 0;
+		case CMK_PAGE_SEALED:
+			log_page(file, block, "it could not be opened, and is not copied",
+					 cmk_page_generation(src));
+			errno = EIO;
+			return -1;
+		case CMK_PAGE_PLAIN:
+			break;
 	}
 	if (cmk_page_seal(x, dst, src, block, file->fork,
 					  (unsigned) (file->spare & 15), config->checksums) < 0)
