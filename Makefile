@@ -83,9 +83,17 @@ uninstall-seam:
 	rm -f '$(DESTDIR)$(pkglibdir)/$(SEAM)'
 
 .PHONY: check-unit conformance conformance-recovery bench format-check
+UNIT_DIRS = t/unit t/unit/seam
 check-unit:
-	$(MAKE) -C t/unit check
-	$(MAKE) -C t/unit/seam check
+	@status=0; \
+	for dir in $(UNIT_DIRS); do \
+		$(MAKE) -C $$dir check || status=1; \
+	done; \
+	exit $$status
+clean: clean-unit
+.PHONY: clean-unit
+clean-unit:
+	for dir in $(UNIT_DIRS); do $(MAKE) -C $$dir clean || exit; done
 
 conformance conformance-recovery:
 	PG_CONFIG='$(PG_CONFIG)' scripts/$@

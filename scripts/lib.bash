@@ -124,7 +124,7 @@ build_and_install()
 	mkdir "$1"
 	tar -C "$top" --exclude=./.git --exclude='*.o' --exclude='*.d' \
 		--exclude='*.so' --exclude=./tmp_check --exclude=./results \
-		--exclude=./build -cf - . | tar -C "$1" -xf -
+		--exclude='t/unit/*bin' --exclude=./build -cf - . | tar -C "$1" -xf -
 	make -s -C "$1" -j2 PG_CONFIG="$PG_CONFIG" >"$2" 2>&1 &&
 		flock /run/lock/pg_cmk-install \
 			make -s -C "$1" PG_CONFIG="$PG_CONFIG" install >>"$2" 2>&1
