@@ -268,11 +268,15 @@ created_in_replay(const CmkRelId *id)
 }
 
 int
-cmk_birth_net_created(const CmkRelId *id)
+cmk_birth_net_created(const CmkRelId *id, bool first)
 {
 	bool		seal;
 
 	if (!cmk_is_configured())
+		return 0;
+	/* Forks and segments follow their relation; copydir() comes in any order. */
+	if (!first && (cmk_statement == NULL ||
+				   cmk_statement->kind != CMK_STMT_COPY_DATABASE))
 		return 0;
 	if (InRecovery)
 		return created_in_replay(id);

@@ -62,7 +62,7 @@ extern void cmk_birth_attribute(const RelFileNode *rnode, char persistence,
 								bool seal);
 
 /* For the seam: no error leaves them.  See relfile.h. */
-extern int	cmk_birth_net_created(const CmkRelId *id);
+extern int	cmk_birth_net_created(const CmkRelId *id, bool first);
 extern int	cmk_birth_net_write(const CmkRelId *id);
 
 /* Does this database hold a sealed relation, or could it get one? */

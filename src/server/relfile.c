@@ -543,10 +543,7 @@ relfile_opened(int fd, const char *path, int flags, CmkSeamFile *file)
 		return 0;
 
 	if (!cmk_registry_find(&id, &ref) || !cmk_registry_read(&ref, &info, NULL))
-	{
-		if (file->fork == CMK_FORK_MAIN && file->segno == 0)
-			result = hooks->created(&id);
-	}
+		result = hooks->created(&id, file->fork == CMK_FORK_MAIN && file->segno == 0);
 	else if (info.state == CMK_DEK_DEAD)
 		result = hooks->revived(&id);
 

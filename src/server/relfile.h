@@ -21,10 +21,12 @@
 typedef struct CmkFileHooks
 {
 	/*
-	 * A main fork's first segment was opened with O_CREAT, and nothing is known
-	 * of its relation.  0, or -1 with errno to fail the open.
+	 * A file was opened with O_CREAT, and nothing is known of its relation.
+	 * first tells whether it is the main fork's first segment, with which the
+	 * server begins a relation; only a copy of a directory begins with others.
+	 * 0, or -1 with errno to fail the open.
 	 */
-	int			(*created) (const CmkRelId *id);
+	int			(*created) (const CmkRelId *id, bool first);
 
 	/* A file of a tombstoned relation was opened with O_CREAT.  0 or -1. */
 	int			(*revived) (const CmkRelId *id);

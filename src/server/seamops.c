@@ -69,9 +69,9 @@ log_line(const char *fmt,...)
 }
 
 static int
-on_created(const CmkRelId *id)
+on_created(const CmkRelId *id, bool first)
 {
-	return cmk_birth_net_created(id);
+	return cmk_birth_net_created(id, first);
 }
 
 static int
