@@ -132,7 +132,12 @@ give_key(const CmkRelId *id)
 	cmk_unlock_keyring();
 	if (result < 0)
 		cmk_report(ERROR, &err);
-	if (!is_new)
+
+	/*
+	 * A key that was there already and is not of this transaction may be an
+	 * orphan of which nobody else knows: it is logged like a new one.
+	 */
+	if (!is_new && list_find(&born, id) >= 0)
 		return;
 	if (!list_add(&born, id, false))
 		ereport(ERROR,
