@@ -23,6 +23,18 @@
  * The HMAC-SHA-256, under a key derived from the current root, covers every byte
  * of the text before the member "hmac", which is the last.  serial grows with
  * every change.  docs/formats.md has it all.
+ *
+ *		if (cmk_rootfile_read(path, &rf, &err) < 0 ||
+ *			cmk_rootfile_check_sysid(&rf, path, sysid, &err) < 0)
+ *			…
+ *		wrap = cmk_rootfile_find_wrap(&rf, rf.current_root, key_url);
+ *		… the provider of vault/ unwraps it into root …
+ *		if (cmk_rootfile_verify(&rf, path, sysid, root, &err) < 0 ||
+ *			cmk_rootfile_open_all(&rf, path, root, keys, &nkeys, &err) < 0)
+ *			…
+ *
+ * rootfile_parse.c reads the text, rootfile_print.c writes it, rootfile_io.c
+ * has the files, rootfile.c the keys.
  */
 #ifndef CMK_ROOTFILE_H
 #define CMK_ROOTFILE_H
@@ -71,37 +83,108 @@ typedef struct CmkRootFile
 /*
  * Parses and checks the form: every field, its type, its length, no unknown
  * version, no duplicate ids.  The HMAC cannot be checked before the root is
- * open.  name is used in messages.  0, or -1 with CMK_ERR_CORRUPT naming it.
+ * open.  name is used in messages.  0, or -1 with CMK_ERR_CORRUPT naming it, or
+ * CMK_ERR_NO_MEMORY.  *rf need not be initialised; on failure it is empty and
+ * need not be freed.
  */
 extern int	cmk_rootfile_parse(const char *text, size_t len, const char *name,
 							   CmkRootFile *rf, CmkError *err);
 
-/* Reads path and parses.  CMK_ERR_NOT_FOUND if it is missing. */
+/*
+ * Reads path and parses, as above.  CMK_ERR_NOT_FOUND if it is missing,
+ * CMK_ERR_PERMISSION if it may not be read, CMK_ERR_IO.
+ */
 extern int	cmk_rootfile_read(const char *path, CmkRootFile *rf, CmkError *err);
 
-/* Checks sysid (CMK_ERR_FOREIGN) and the HMAC (CMK_ERR_CORRUPT). */
+/*
+ * Is it a file of this cluster?  CMK_ERR_FOREIGN if not.  Needs no key: ask
+ * before the KEK is, so that the message says what is wrong.
+ */
+extern int	cmk_rootfile_check_sysid(const CmkRootFile *rf, const char *name,
+									 uint64_t sysid, CmkError *err);
+
+/*
+ * Checks sysid (CMK_ERR_FOREIGN) and the HMAC of rf->text (CMK_ERR_CORRUPT).
+ * Nothing of rf may be relied on before this says 0.
+ */
 extern int	cmk_rootfile_verify(const CmkRootFile *rf, const char *name,
 								uint64_t sysid,
 								const uint8_t current[CMK_ROOT_KEY_SIZE],
 								CmkError *err);
 
-/* Prints rf->… to rf->text with a new HMAC under the current root's key. */
+/*
+ * Begins the root file of a cluster: serial 1, one root with number 1, a random
+ * salt and no wraps yet, created now (seconds since 1970).  key gets the random
+ * root key, which is nowhere else: the caller has it wrapped by the KEK, adds
+ * that with cmk_rootfile_add_wrap(), prints and writes, and wipes it.  0; -1
+ * with CMK_ERR_CRYPTO or CMK_ERR_NO_MEMORY, key wiped and *rf empty.
+ */
+extern int	cmk_rootfile_new(uint64_t sysid, int64_t now, CmkRootFile *rf,
+							 uint8_t key[CMK_ROOT_KEY_SIZE], CmkError *err);
+
+/*
+ * Adds a new root, one number higher, which becomes the current one and seals
+ * WAL from wal_from on; the root that was current, whose key the caller gives,
+ * is wrapped by it.  key gets the new root key, as in cmk_rootfile_new().  The
+ * new root has no wraps yet.  0; -1 with CMK_ERR_LIMIT, _CRYPTO or _NO_MEMORY,
+ * rf unchanged and key wiped.
+ */
+extern int	cmk_rootfile_add_root(CmkRootFile *rf,
+								  const uint8_t current[CMK_ROOT_KEY_SIZE],
+								  uint64_t wal_from, int64_t now,
+								  uint8_t key[CMK_ROOT_KEY_SIZE],
+								  CmkError *err);
+
+/* The root of that number, or NULL.  Valid until rf changes. */
+extern CmkRoot *cmk_rootfile_find_root(const CmkRootFile *rf, uint32_t root_id);
+
+/* That root's wrap for a recipient, or NULL.  Valid until rf changes. */
+extern const CmkWrap *cmk_rootfile_find_wrap(const CmkRootFile *rf,
+											 uint32_t root_id,
+											 const char *recipient);
+
+/*
+ * Puts a copy of wrap under that root, in place of the one that its recipient
+ * has.  0; -1 with CMK_ERR_LIMIT (too many recipients) or CMK_ERR_CONFIG (no
+ * such root), rf unchanged.
+ */
+extern int	cmk_rootfile_add_wrap(CmkRootFile *rf, uint32_t root_id,
+								  const CmkWrap *wrap, CmkError *err);
+
+/*
+ * Prints rf->… to rf->text with a new HMAC under the current root's key, and
+ * sets signed_len and hmac.  serial is printed as it is: the caller raises it
+ * once for each file it writes.  The text is parsed and verified before it
+ * replaces the old one, so that nothing can be written that could not be read.
+ * 0; -1 with CMK_ERR_CORRUPT (a field that the form does not allow),
+ * CMK_ERR_LIMIT (the text would be too long), _CRYPTO or _NO_MEMORY, and rf as
+ * it was.
+ */
 extern int	cmk_rootfile_print(CmkRootFile *rf,
 							   const uint8_t current[CMK_ROOT_KEY_SIZE],
 							   CmkError *err);
 
-/* Replaces path by text, atomically and durably; mode 0600. */
+/*
+ * Replaces path by text, atomically and durably; mode 0600.  Callers serialise.
+ * On failure (CMK_ERR_NO_SPACE, _PERMISSION, _IO) the old file is untouched and
+ * the temporary one removed, with one exception: if only the last step, the
+ * fsync of the directory, fails, the new file is in place but a crash of the
+ * machine may bring back the old one; both are whole.
+ */
 extern int	cmk_rootfile_write(const char *path, const char *text, size_t len,
 							   CmkError *err);
 
 /*
- * Unwraps the roots below the current one, given the current key: fills
- * keys[0..*n-1] (room for CMK_MAX_ROOTS).  The caller wipes them.
+ * Opens all roots, given the current one's key: fills keys[0..*n-1] (room for
+ * CMK_MAX_ROOTS) in the order of rf->roots, the current one included.  The
+ * caller wipes them.  rf must have been verified.  -1 with CMK_ERR_CORRUPT if
+ * an older root does not open; keys are wiped then.
  */
 extern int	cmk_rootfile_open_all(const CmkRootFile *rf, const char *name,
 								  const uint8_t current[CMK_ROOT_KEY_SIZE],
 								  CmkRootKey *keys, int *n, CmkError *err);
 
+/* Frees what rf points to and empties it. */
 extern void cmk_rootfile_free(CmkRootFile *rf);
 
 #endif							/* CMK_ROOTFILE_H */
