@@ -18,8 +18,14 @@
  *		if (file->epoch != cmk_registry_epoch())
  *		{
  *			file->epoch = cmk_registry_epoch();		-- before the look-up
- *			found = cmk_registry_find(&id, &ref);
+ *			while ((found = cmk_registry_find(&id, &ref)) &&
+ *				   !cmk_registry_read(&ref, &info, NULL))
+ *				;
  *		}
+ *
+ * A read that fails says that the slot changed, not that there is no DEK.  Before
+ * cmk_registry_create() only cmk_registry_wipe() may be called; in a region that
+ * was wiped the epoch is 0, which it never is else.
  */
 #ifndef CMK_REGISTRY_H
 #define CMK_REGISTRY_H
@@ -60,7 +66,10 @@ extern void cmk_registry_child(void);
 /* Wipe everything, if this process created it. Async-signal-safe. */
 extern void cmk_registry_wipe(void);
 
-/* How many bytes of the region should be, and are, locked in memory. */
+/*
+ * How many bytes with keys in them are in use, and how many of these are locked
+ * in memory.
+ */
 extern void cmk_registry_lock_report(size_t *wanted, size_t *locked);
 
 /* ---- readers: no lock, no allocation ---- */
@@ -71,7 +80,7 @@ extern uint64_t cmk_registry_epoch(void);
 extern bool cmk_registry_find(const CmkRelId *id, CmkDekRef *ref);
 
 /*
- * Copies what ref points to; key may be NULL.  false if the slot changed since
+ * Copies what ref points to; info and key may be NULL.  false if the slot changed since
  * ref was made: look up again.
  */
 extern bool cmk_registry_read(const CmkDekRef *ref, CmkDekInfo *info,
@@ -79,7 +88,8 @@ extern bool cmk_registry_read(const CmkDekRef *ref, CmkDekInfo *info,
 
 /*
  * The next slot in use at or after *cursor (start with 0), for views.  Sees each
- * slot that was there all the time exactly once.  false at the end.
+ * slot that was there all the time exactly once.  *cursor is left behind the slot
+ * that was returned.  false at the end.
  */
 extern bool cmk_registry_next(uint32_t *cursor, CmkDekInfo *info);
 
@@ -92,31 +102,56 @@ extern const CmkRootKey *cmk_registry_root_by_id(uint32_t id);
 /* 32 random bytes, new at each start of the postmaster: for temporary files. */
 extern const uint8_t *cmk_registry_ephemeral(void);
 
-/* The damaged records met so far; returns their number (may exceed max). */
+/*
+ * The damaged records, lowest first, at most max; returns their number, which
+ * may be higher.  CMK_MAX_DAMAGED are enough for any report.
+ */
 extern uint32_t cmk_registry_damaged(CmkDamaged *list, uint32_t max);
 
 /* ---- writers: the caller serialises ---- */
 
 extern void cmk_registry_reset(void);	/* forget all DEKs, roots stay */
+/*
+ * These roots are open from now, and no others (n 0, current 0: none).  One that
+ * stays open keeps its address.  -1, and nothing changed, if current is not
+ * among them or a number has another key than the one that is open.
+ */
 extern int	cmk_registry_set_roots(const CmkRootKey *roots, int n,
 								   uint32_t current, CmkError *err);
-/* Takes a free slot (lowest first) without making it visible.  -1: full. */
+/*
+ * Takes a free slot without making it visible: the one that has been free
+ * longest, after a load the lowest.  -1 with CMK_ERR_LIMIT: full.
+ */
 extern int	cmk_registry_reserve(uint32_t *slot, CmkError *err);
 extern void cmk_registry_unreserve(uint32_t slot);
-/* Fills a reserved slot, or the given one on load, and makes it visible. */
+/*
+ * Fills a reserved slot, or the given one on load, and makes it visible.  If the
+ * slot holds this very relation already, its DEK is replaced in place: readers
+ * see one or the other.  -1 if the relation has a DEK in another slot or the slot
+ * is another's, which nothing then changes, or, and then the slot is free again,
+ * with CMK_ERR_LIMIT if the table is full.
+ */
 extern int	cmk_registry_insert(uint32_t slot, const CmkDekInfo *info,
 								const uint8_t key[CMK_DEK_SIZE], CmkError *err);
 extern void cmk_registry_set_state(uint32_t slot, CmkDekState state,
 								   uint64_t death_lsn);
 extern uint64_t cmk_registry_death_lsn(uint32_t slot);
 extern void cmk_registry_set_death_lsn(uint32_t slot, uint64_t death_lsn);
-extern void cmk_registry_remove(uint32_t slot);
+extern void cmk_registry_remove(uint32_t slot);	/* zeroes the key too */
+/* The slot of a damaged record is kept from use; until forgotten, then free. */
 extern void cmk_registry_note_damaged(const CmkDamaged *d);
 extern void cmk_registry_forget_damaged(uint32_t record);
 extern uint32_t cmk_registry_dead_count(void);
 
-/* The keys file changed since it was last synced.  Any process, no lock. */
+/*
+ * What of the keys file is on disk.  Any process, no lock.  set_dirty counts a
+ * change, after it was written.  dirty says whether there are changes that are
+ * not synced, and how many there ever were; once the file is synced, clean takes
+ * that number back.  Two processes that sync at once so both wait for the disk,
+ * and a sync that fails leaves nothing to be undone.
+ */
 extern void cmk_registry_set_dirty(void);
-extern bool cmk_registry_take_dirty(void);	/* returns it and clears it */
+extern bool cmk_registry_dirty(uint64_t *mark);
+extern void cmk_registry_clean(uint64_t mark);
 
 #endif							/* CMK_REGISTRY_H */

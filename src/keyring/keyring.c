@@ -1,0 +1,475 @@
+/*
+ * keyring.c
+ *	  What a birth, a death and their replay do to the registry and to the keys
+ *	  file.
+ *
+ * Both must tell the same story at every moment at which a process can die.  So
+ * each change has one order, chosen by which half may be missing:
+ *
+ *	- A birth writes the file, then enters the registry: whoever finds a DEK in
+ *	  memory may use it, so it must not be lost.  A record that no registry knows
+ *	  (the writer died) is found by the next load, and swept if it has no file.
+ *	- A death enters the registry, then the file: nothing depends on it but when
+ *	  the record is erased.  A death that is lost is noticed at the end of
+ *	  recovery, when the record has no file.
+ *	- Coming back to life writes the file first, as a birth: a tombstone that
+ *	  stayed in the file would be erased some day under a living relation.
+ *	- An erasure writes the file, then frees the slot: a freed slot is given to
+ *	  the next birth, which must not find a record there.
+ *
+ * Replay overwrites a record even when it is the same already.  If a sync failed,
+ * the operating system may have dropped what was to be written and call it
+ * clean; writing it again, from WAL, is what makes the next sync mean something.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "bytes.h"
+#include "damaged.h"
+#include "keyring.h"
+#include "keysfile.h"
+
+#define LOAD_RECORDS	256		/* 32 kB at a time */
+
+static CmkKeyWrap *keywrap;
+
+int
+cmk_keyring_open(const char *path, uint64_t sysid, bool create, CmkError *err)
+{
+	if (keywrap == NULL)
+		keywrap = cmk_keywrap_new();
+	if (keywrap == NULL)
+		return cmk_fail(err, CMK_ERR_NO_MEMORY, "out of memory");
+	return cmk_keysfile_open(path, sysid, create, err);
+}
+
+/* ---- between registry, record and file ---- */
+
+/* False if root is not open. */
+static bool
+record_key(const CmkRootKey *root, CmkRecordKey *rk)
+{
+	if (root == NULL)
+		return false;
+	rk->root_id = root->id;
+	rk->root_key = root->key;
+	memcpy(rk->salt, root->salt, CMK_SALT_SIZE);
+	rk->sysid = cmk_keysfile_sysid();
+	return true;
+}
+
+/* info->root_id says which root wraps. */
+static int
+encode(const CmkDekInfo *info, const uint8_t *dek, uint8_t *record,
+	   CmkError *err)
+{
+	CmkRecordKey rk;
+
+	if (!record_key(cmk_registry_root_by_id(info->root_id), &rk))
+		return cmk_fail(err, CMK_ERR_CONFIG, "root key %u is not open",
+						info->root_id);
+	return cmk_record_encode(&rk, keywrap, info, dek, record, err);
+}
+
+static int
+unwrap(const uint8_t *record, const CmkDekInfo *info, uint8_t *dek,
+	   CmkError *err)
+{
+	CmkRecordKey rk;
+
+	if (!record_key(cmk_registry_root_by_id(info->root_id), &rk))
+		return cmk_fail(err, CMK_ERR_CORRUPT,
+						"root key %u, which wraps it, is not open",
+						info->root_id);
+	return cmk_record_unwrap(&rk, keywrap, record, dek, err);
+}
+
+/* What the registry knows of id.  dek may be NULL; else the caller wipes it. */
+static bool
+lookup(const CmkRelId *id, uint32_t *slot, CmkDekInfo *info, uint8_t *dek)
+{
+	CmkDekRef	ref;
+
+	if (!cmk_registry_find(id, &ref) || !cmk_registry_read(&ref, info, dek))
+		return false;
+	*slot = ref.slot;
+	return true;
+}
+
+/* ---- load ---- */
+
+/*
+ * Two records claim one relation: true if the one that is in the registry gave
+ * way and was noted as damaged.
+ */
+static bool
+gives_way(uint32_t slot, const CmkDekInfo *old, const CmkDekInfo *new)
+{
+	CmkDamaged	d;
+
+	if (old->created >= new->created)
+		return false;
+	cmk_registry_remove(slot);
+	d.record = slot + 1;
+	d.id_known = true;
+	d.id = old->id;
+	cmk_registry_note_damaged(&d);
+	return true;
+}
+
+static int
+load_record(uint32_t slot, uint8_t *record, CmkError *err)
+{
+	CmkDekInfo	info;
+	CmkDekInfo	old;
+	CmkError	why;
+	uint8_t		dek[CMK_DEK_SIZE];
+	uint32_t	other;
+	int			rc = 0;
+
+	if (cmk_damaged_decode(record, &info, &why) < 0)
+	{
+		cmk_damaged_note(slot, record, false);
+		return 0;
+	}
+	if (info.state == CMK_DEK_FREE)
+		return 0;
+	if (unwrap(record, &info, dek, &why) < 0)
+	{
+		if (why.code != CMK_ERR_CORRUPT)
+		{
+			if (err != NULL)
+				*err = why;
+			return -1;
+		}
+		cmk_damaged_note(slot, record, true);
+		return 0;
+	}
+	if (lookup(&info.id, &other, &old, NULL) && !gives_way(other, &old, &info))
+		cmk_damaged_note(slot, record, true);
+	else
+		rc = cmk_registry_insert(slot, &info, dek, err);
+	cmk_cleanse(dek, sizeof(dek));
+	return rc;
+}
+
+int
+cmk_keyring_load(CmkError *err)
+{
+	uint8_t		records[LOAD_RECORDS * CMK_RECORD_SIZE];
+	uint32_t	slot;
+	int			n,
+				i;
+
+	if (cmk_registry_root() == NULL)
+		return cmk_fail(err, CMK_ERR_CONFIG, "no root key is open");
+
+	cmk_registry_reset();
+	for (slot = 0; slot < CMK_MAX_DEKS; slot += (uint32_t) n)
+	{
+		n = CMK_MAX_DEKS - slot < LOAD_RECORDS ?
+			(int) (CMK_MAX_DEKS - slot) : LOAD_RECORDS;
+		n = cmk_keysfile_read(slot, records, n, err);
+		if (n == 0)
+			break;
+		for (i = 0; i < n; i++)
+		{
+			if (load_record(slot + (uint32_t) i,
+							records + i * CMK_RECORD_SIZE, err) < 0)
+				n = -1;
+		}
+		if (n < 0)
+		{
+			cmk_registry_reset();
+			return -1;
+		}
+	}
+
+	/* A writer that died may have left a change uncounted (keysfile.c). */
+	cmk_registry_set_dirty();
+	return 0;
+}
+
+/* ---- birth ---- */
+
+static int64_t
+microseconds_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* Makes a DEK for info, all of which but birth id and creation time is set. */
+static int
+fill_slot(uint32_t slot, CmkDekInfo *info, uint8_t *image, CmkError *err)
+{
+	static const uint8_t zero[CMK_RECORD_SIZE];
+	uint8_t		dek[CMK_DEK_SIZE];
+	int			rc = -1;
+
+	if (cmk_keysfile_extend(slot, err) < 0)
+		return -1;
+	info->created = microseconds_now();
+	if (cmk_random_key(dek, sizeof(dek)) < 0 ||
+		cmk_random_public(&info->birth_id, sizeof(info->birth_id)) < 0)
+	{
+		cmk_fail(err, CMK_ERR_CRYPTO, "could not get random bytes");
+		cmk_fail_openssl(err);
+	}
+	else if (encode(info, dek, image, err) == 0 &&
+			 cmk_keysfile_write(slot, image, err) == 0)
+	{
+		rc = cmk_registry_insert(slot, info, dek, err);
+		if (rc < 0)
+			cmk_keysfile_write(slot, zero, NULL);
+	}
+	cmk_cleanse(dek, sizeof(dek));
+	return rc;
+}
+
+static int
+new_dek(const CmkRelId *id, uint16_t flags, uint64_t birth_lsn,
+		uint8_t *image, CmkError *err)
+{
+	const CmkRootKey *root = cmk_registry_root();
+	CmkDekInfo	info;
+	uint32_t	slot;
+
+	if (root == NULL)
+		return cmk_fail(err, CMK_ERR_CONFIG, "no root key is open");
+	if (cmk_damaged_refuse(id, err) < 0 || cmk_registry_reserve(&slot, err) < 0)
+		return -1;
+
+	memset(&info, 0, sizeof(info));
+	info.id = *id;
+	info.state = CMK_DEK_LIVE;
+	info.flags = flags;
+	info.generation = 1;
+	info.root_id = root->id;
+	info.birth_lsn = birth_lsn;
+	if (fill_slot(slot, &info, image, err) < 0)
+	{
+		cmk_registry_unreserve(slot);
+		return -1;
+	}
+	return 0;
+}
+
+/*
+ * Births from a tombstone: the DEK stays, because recovery from an earlier
+ * point may still meet pages under it, but the relation is new, and so are its
+ * flags and its birth LSN; and the record is wrapped by the current root.
+ */
+static int
+reborn_dek(uint32_t slot, CmkDekInfo *info, const uint8_t *dek,
+		   uint8_t *image, CmkError *err)
+{
+	const CmkRootKey *root = cmk_registry_root();
+
+	if (root == NULL)
+		return cmk_fail(err, CMK_ERR_CONFIG, "no root key is open");
+	info->state = CMK_DEK_LIVE;
+	info->root_id = root->id;
+	if (encode(info, dek, image, err) < 0 ||
+		cmk_keysfile_write(slot, image, err) < 0)
+		return -1;
+	return cmk_registry_insert(slot, info, dek, err);
+}
+
+int
+cmk_keyring_birth(const CmkRelId *id, uint16_t flags, uint64_t birth_lsn,
+				  uint8_t image[CMK_RECORD_SIZE], bool *is_new, CmkError *err)
+{
+	CmkDekInfo	info;
+	uint8_t		dek[CMK_DEK_SIZE];
+	uint32_t	slot;
+	int			rc;
+
+	*is_new = false;
+	if (!lookup(id, &slot, &info, dek))
+		rc = new_dek(id, flags, birth_lsn, image, err);
+	else if (info.state == CMK_DEK_LIVE)
+	{
+		rc = encode(&info, dek, image, err);
+		cmk_cleanse(dek, sizeof(dek));
+		return rc;
+	}
+	else
+	{
+		info.flags = flags;
+		info.birth_lsn = birth_lsn;
+		rc = reborn_dek(slot, &info, dek, image, err);
+	}
+	cmk_cleanse(dek, sizeof(dek));
+	*is_new = rc == 0 && (flags & CMK_DEK_LOCAL) == 0;
+	return rc;
+}
+
+/* ---- replay ---- */
+
+/* A record for a relation of which the registry knows nothing. */
+static int
+replay_new(const CmkDekInfo *info, const uint8_t *dek, const uint8_t *image,
+		   CmkError *err)
+{
+	uint32_t	damaged = cmk_damaged_repaired_by(image);
+	uint32_t	slot = damaged - 1;
+
+	if (damaged == 0)
+	{
+		if (cmk_registry_reserve(&slot, err) < 0)
+			return -1;
+		if (cmk_keysfile_extend(slot, err) < 0 ||
+			cmk_keysfile_write(slot, image, err) < 0)
+		{
+			cmk_registry_unreserve(slot);
+			return -1;
+		}
+	}
+	else
+	{
+		if (cmk_keysfile_write(slot, image, err) < 0)
+			return -1;
+		cmk_registry_forget_damaged(damaged);
+	}
+	return cmk_registry_insert(slot, info, dek, err);
+}
+
+int
+cmk_keyring_replay(const uint8_t image[CMK_RECORD_SIZE], CmkError *err)
+{
+	CmkDekInfo	info;
+	CmkDekInfo	old;
+	uint8_t		dek[CMK_DEK_SIZE];
+	uint32_t	slot;
+	int			rc;
+
+	if (cmk_record_decode(image, &info, err) < 0)
+		return -1;
+	if (info.state == CMK_DEK_FREE)
+		return cmk_fail(err, CMK_ERR_CORRUPT, "key record is empty");
+	if (unwrap(image, &info, dek, err) < 0)
+		return -1;
+
+	if (!lookup(&info.id, &slot, &old, NULL))
+		rc = replay_new(&info, dek, image, err);
+	else
+	{
+		rc = cmk_keysfile_write(slot, image, err);
+		if (rc == 0)
+			rc = cmk_registry_insert(slot, &info, dek, err);
+	}
+	cmk_cleanse(dek, sizeof(dek));
+	return rc;
+}
+
+/* ---- death ---- */
+
+/*
+ * Changes the state in the file.  The rest comes from the file too, since no
+ * root need be open to make it anew; so it is looked at before it is written.
+ */
+static int
+write_state(uint32_t slot, const CmkRelId *id, CmkDekState state, CmkError *err)
+{
+	uint8_t		record[CMK_RECORD_SIZE];
+	CmkDekInfo	info;
+	CmkError	why;
+	int			n = cmk_keysfile_read(slot, record, 1, err);
+
+	if (n < 0)
+		return -1;
+	if (n == 0)
+		return cmk_damaged_fail(err, slot + 1, "it is missing");
+	if (cmk_damaged_decode(record, &info, &why) < 0)
+		return cmk_damaged_fail(err, slot + 1, why.message);
+	if (memcmp(&info.id, id, sizeof(*id)) != 0)
+		return cmk_damaged_fail(err, slot + 1, "it is another relation's");
+	cmk_record_set_state(record, state);
+	return cmk_keysfile_write(slot, record, err);
+}
+
+int
+cmk_keyring_death(const CmkRelId *id, uint64_t lsn, CmkError *err)
+{
+	CmkDekInfo	info;
+	uint32_t	slot;
+
+	if (!lookup(id, &slot, &info, NULL) || info.state == CMK_DEK_DEAD)
+		return 0;
+	cmk_registry_set_state(slot, CMK_DEK_DEAD, lsn);
+	return write_state(slot, id, CMK_DEK_DEAD, err);
+}
+
+int
+cmk_keyring_revive(const CmkRelId *id, CmkError *err)
+{
+	CmkDekInfo	info;
+	uint32_t	slot;
+
+	if (!lookup(id, &slot, &info, NULL))
+		return cmk_fail(err, CMK_ERR_NOT_FOUND,
+						"there is no key for relation %u/%u/%u",
+						id->spc, id->db, id->rel);
+	if (info.state == CMK_DEK_LIVE)
+		return 0;
+	if (write_state(slot, id, CMK_DEK_LIVE, err) < 0)
+		return -1;
+	cmk_registry_set_state(slot, CMK_DEK_LIVE, 0);
+	return 0;
+}
+
+int
+cmk_keyring_erase(uint64_t redo, uint64_t now, CmkError *err)
+{
+	static const uint8_t zero[CMK_RECORD_SIZE];
+	CmkDekInfo	info;
+	uint32_t	cursor = 0;
+	uint32_t	left = cmk_registry_dead_count();
+	int			erased = 0;
+
+	while (left > 0 && cmk_registry_next(&cursor, &info))
+	{
+		uint32_t	slot = cursor - 1;
+		uint64_t	death = cmk_registry_death_lsn(slot);
+
+		if (info.state != CMK_DEK_DEAD)
+			continue;
+		left--;
+		if (death == 0)
+			cmk_registry_set_death_lsn(slot, now);
+		else if (death < redo)
+		{
+			if (cmk_keysfile_write(slot, zero, err) < 0)
+				return -1;
+			cmk_registry_remove(slot);
+			erased++;
+		}
+	}
+	return erased;
+}
+
+/* ---- the rest ---- */
+
+int
+cmk_keyring_sync(void)
+{
+	return cmk_keysfile_sync();
+}
+
+int
+cmk_keyring_temp_key(const CmkRelId *id, uint32_t backend,
+					 uint8_t key[CMK_DEK_SIZE])
+{
+	uint8_t		context[16];
+
+	cmk_put32(context, id->spc);
+	cmk_put32(context + 4, id->db);
+	cmk_put32(context + 8, id->rel);
+	cmk_put32(context + 12, backend);
+	return cmk_kdf(cmk_registry_ephemeral(), CMK_ROOT_KEY_SIZE,
+				   "pg_cmk temporary relation", context, sizeof(context),
+				   key, CMK_DEK_SIZE);
+}
