@@ -4,6 +4,7 @@
  *	  get along with writers.  And the roots, which have readers' pointers to them.
  */
 #include <string.h>
+#include <unistd.h>
 
 #include "registry_impl.h"
 #include "../seal/secret.h"
@@ -50,8 +51,13 @@ cmk_registry_child(void)
 void
 cmk_registry_wipe(void)
 {
-	if (cmk_reg != NULL)
-		cmk_secret_wipe(&region);
+	if (cmk_reg == NULL || region.creator != (int) getpid())
+		return;
+
+	/* No reader may meet an empty table under an epoch that counts. */
+	store_release(&cmk_reg->epoch, 0);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	cmk_secret_wipe(&region);
 }
 
 void
