@@ -26,6 +26,7 @@
 #define BOUNCE_PAGES	16
 
 #define NO_SLOT			UINT32_MAX
+#define NO_EPOCH		UINT64_MAX	/* that the registry never reaches */
 
 /* CmkSeamFile.flags */
 #define FILE_WHOLE		0x01	/* no page of it may be plain */
@@ -69,6 +70,19 @@ block_at(const CmkSeamFile *file, off_t off)
 }
 
 /*
+ * What is known of a relation.  Looks again if that changes meanwhile: a DEK that
+ * is replaced in place must not look as if it were none.
+ */
+static bool
+lookup(const CmkRelId *id, CmkDekRef *ref, CmkDekInfo *info)
+{
+	while (cmk_registry_find(id, ref))
+		if (cmk_registry_read(ref, info, NULL))
+			return true;
+	return false;
+}
+
+/*
  * Does the file have a DEK?  Looks it up if the registry changed since the last
  * time, and again if it changes meanwhile: "none" must be true, since what is
  * written then is plain.
@@ -85,8 +99,7 @@ resolve(CmkSeamFile *file)
 	{
 		file->slot = NO_SLOT;
 		file->flags &= ~FILE_WHOLE;
-		if (cmk_registry_find(&id, &ref) &&
-			cmk_registry_read(&ref, &info, NULL))
+		if (lookup(&id, &ref, &info))
 		{
 			file->slot = ref.slot;
 			file->version = ref.version;
@@ -100,12 +113,9 @@ resolve(CmkSeamFile *file)
 	return file->slot != NO_SLOT;
 }
 
-/*
- * The file's cipher.  NULL with *sealed false: it has no DEK.  NULL with *sealed
- * true: it has one that cannot be used now; errno says why.
- */
+/* cipher_for() as long as the registry is not wiped. */
 static CmkXts *
-cipher_for(CmkSeamFile *file, bool *sealed)
+find_cipher(CmkSeamFile *file, bool *sealed)
 {
 	if (file->kind != CMK_FILE_RELATION)
 	{
@@ -115,13 +125,6 @@ cipher_for(CmkSeamFile *file, bool *sealed)
 		return *sealed ? cmk_keycache_get_temp(&id, file->backend) : NULL;
 	}
 
-	/* Wiped: the server is going down, and nobody can tell what is sealed. */
-	if (cmk_registry_epoch() == 0)
-	{
-		*sealed = true;
-		errno = ENOKEY;
-		return NULL;
-	}
 	while ((*sealed = resolve(file)))
 	{
 		CmkDekRef	ref = {file->slot, file->version};
@@ -129,10 +132,34 @@ cipher_for(CmkSeamFile *file, bool *sealed)
 
 		if (x != NULL || errno != ENOKEY)
 			return x;
-		if (file->epoch == cmk_registry_epoch())
-			return NULL;
+
+		/* The slot changed.  The epoch follows only after it: do not wait. */
+		file->epoch = NO_EPOCH;
 	}
 	return NULL;
+}
+
+/*
+ * The file's cipher.  NULL with *sealed false: it has no DEK.  NULL with *sealed
+ * true: it has one that cannot be used now; errno says why.
+ */
+static CmkXts *
+cipher_for(CmkSeamFile *file, bool *sealed)
+{
+	CmkXts	   *x = find_cipher(file, sealed);
+
+	/*
+	 * Wiped: the server is going down, and nobody can tell what is sealed.  Asked
+	 * after the look-up, since the epoch is the first that a wipe takes away:
+	 * a key or a "none" that it left behind must not be used.
+	 */
+	if (cmk_registry_epoch() == 0)
+	{
+		*sealed = true;
+		errno = ENOKEY;
+		return NULL;
+	}
+	return x;
 }
 
 static inline uint16_t
@@ -542,7 +569,7 @@ relfile_opened(int fd, const char *path, int flags, CmkSeamFile *file)
 	if (file->kind != CMK_FILE_RELATION || !(flags & O_CREAT))
 		return 0;
 
-	if (!cmk_registry_find(&id, &ref) || !cmk_registry_read(&ref, &info, NULL))
+	if (!lookup(&id, &ref, &info))
 		result = hooks->created(&id, file->fork == CMK_FORK_MAIN && file->segno == 0);
 	else if (info.state == CMK_DEK_DEAD)
 		result = hooks->revived(&id);
@@ -574,8 +601,7 @@ relfile_unlinked(const char *path)
 	char		buf[128];
 
 	if (cmk_filekind(path, &name) != CMK_FILE_RELATION ||
-		!cmk_registry_find(&name.id, &ref) ||
-		!cmk_registry_read(&ref, &info, NULL) ||
+		!lookup(&name.id, &ref, &info) ||
 		info.state != CMK_DEK_LIVE)
 		return;
 	for (fork = CMK_FORK_MAIN; fork <= CMK_FORK_INIT; fork++)
