@@ -5,10 +5,11 @@
  * The region is an anonymous shared mapping between two guard pages, created by
  * the postmaster before it forks and inherited by every server process.  It is
  * excluded from core dumps (MADV_DONTDUMP), and is not there any more after an
- * exec.  Pages are locked as they are touched (mlock2 with MLOCK_ONFAULT) as far as
- * RLIMIT_MEMLOCK allows.  Locks are not inherited by fork, so a child calls
- * cmk_secret_lock() for the part that it touches most.  It is wiped on exit by
- * its creator alone, because atexit handlers run in every forked child.
+ * exec.  Pages are locked as they are touched (mlock2 with MLOCK_ONFAULT) as
+ * far as RLIMIT_MEMLOCK allows.  Locks are not inherited by fork, so a child
+ * calls cmk_secret_lock() for the part that it touches most.  The region is
+ * wiped on exit by its creator alone, because atexit handlers run in every
+ * forked child.
  */
 #ifndef CMK_SECRET_H
 #define CMK_SECRET_H
