@@ -331,7 +331,9 @@ a_birth_is_in_memory_and_in_the_file(void)
 	CHECK_INT(record_of(100, NULL, again), 1);
 	CHECK_MEM(key, again, CMK_DEK_SIZE);
 
-	/* and so does a restart */
+	/* and so does a restart, which cannot know what of it is on disk */
+	CHECK_INT(cmk_keyring_sync(), 0);
+	CHECK(!cmk_registry_dirty(&mark));
 	CHECK_INT(reload(), 0);
 	CHECK(cmk_registry_dirty(&mark));
 	CHECK_INT(record_of(100, &info, again), 1);
@@ -793,6 +795,7 @@ static void
 a_cut_last_record_is_ignored(void)
 {
 	uint8_t		image[CMK_RECORD_SIZE];
+	uint32_t	slot;
 	uint32_t	i;
 
 	CHECK_INT(start_over(), 0);
@@ -811,15 +814,16 @@ a_cut_last_record_is_ignored(void)
 	CHECK_INT(damaged_count(), 0);
 	CHECK_INT(cmk_registry_count(), 65);
 
+	/* not even if its place stays empty */
 	CHECK_INT(ftruncate(file, 64 * 128 + 50), 0);
 	CHECK_INT(reload(), 0);
+	CHECK_INT(cmk_registry_reserve(&slot, NULL), 0);
+	CHECK_INT(slot, 63);
 	CHECK_INT(birth(66, NULL), 0);
-	CHECK_INT(record_of(66, NULL, NULL), 64);
-	CHECK_INT(death(66, 1), 0);
-	CHECK_INT(cmk_keyring_erase(2, 2, NULL), 1);
+	CHECK_INT(record_of(66, NULL, NULL), 65);
 	CHECK_INT(reload(), 0);
 	CHECK_INT(damaged_count(), 0);
-	CHECK_INT(cmk_registry_count(), 63);
+	CHECK_INT(cmk_registry_count(), 64);
 }
 
 static void
