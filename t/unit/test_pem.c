@@ -327,6 +327,21 @@ damaged(void)
 	put_file("bad.pem", buf, len, 0600);
 	CHECK_REFUSED("bad.pem", CMK_ERR_KEY_UNUSABLE, "is damaged", "");
 
+	/* a good key, and something behind it in the same block */
+	{
+		uint8_t		der[4096];
+		uint8_t    *p = der;
+		int			derlen = i2d_PrivateKey(rsa2048, &p);
+		BIO		   *bio = BIO_new(BIO_s_mem());
+
+		memset(p, 0, 3);
+		PEM_write_bio(bio, "RSA PRIVATE KEY", "", der, derlen + 3);
+		len = BIO_read(bio, buf, sizeof(buf));
+		BIO_free(bio);
+		put_file("bad.pem", buf, len, 0600);
+		CHECK_REFUSED("bad.pem", CMK_ERR_KEY_UNUSABLE, "is damaged", "");
+	}
+
 	put_file("bad.pem", odd_kind, sizeof(odd_kind) - 1, 0600);
 	CHECK_REFUSED("bad.pem", CMK_ERR_KEY_UNUSABLE, "in a form that is not PKCS#8 or PKCS#1", "");
 }

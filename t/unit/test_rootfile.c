@@ -350,6 +350,29 @@ other_layouts_can_be_read(void)
 							"file:///\xc3\xa4/\xe2\x82\xac/\xf0\x9f\x94\x91", &err), 0);
 }
 
+/* An HMAC that something follows covers too little. */
+static void
+the_hmac_must_be_last(void)
+{
+	const char *hmac = strstr(example, "\"hmac\"");
+	size_t		comma = strrchr(example, ']') + 1 - example;
+	char	   *text = malloc(2 * EXAMPLE_LEN);
+	CmkRootFile rf;
+	CmkError	err;
+
+	/* it first, and the rest behind it */
+	sprintf(text, "{ %.53s, %.*s }", hmac, (int) comma - 1, example + 1);
+	CHECK_INT(cmk_rootfile_parse(text, strlen(text), "root.json", &rf, &err), -1);
+	CHECK_STR(err.detail, "Member \"hmac\" is not the last member.");
+
+	/* it first, and a member that ends as it does */
+	sprintf(text, "{ %.53s, %.*s, \"x\\%.53s }", hmac, (int) comma - 1,
+			example + 1, hmac);
+	CHECK_INT(cmk_rootfile_parse(text, strlen(text), "root.json", &rf, &err), -1);
+	CHECK_STR(err.detail, "There is an unknown member.");
+	free(text);
+}
+
 /* ---- mutations ---- */
 
 /* Is text taken as a genuine root file of the example's cluster? */
@@ -732,6 +755,7 @@ main(void)
 	RUN(text_is_strict);
 	RUN(later_version_says_so);
 	RUN(other_layouts_can_be_read);
+	RUN(the_hmac_must_be_last);
 	RUN(no_flipped_bit_is_taken);
 	RUN(no_part_of_it_is_taken);
 	RUN(no_mutation_says_something_else);
