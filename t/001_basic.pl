@@ -39,7 +39,8 @@ is( $node->safe_psql(
 	'cmk.status has one row that tells what is configured');
 
 $node->safe_psql('postgres',
-	"CREATE TABLE plain (id int PRIMARY KEY, v text) USING heap; "
+	"CREATE EXTENSION amcheck; "
+	  . "CREATE TABLE plain (id int PRIMARY KEY, v text) USING heap; "
 	  . "INSERT INTO plain SELECT g, 'plain$marker' FROM generate_series(1, 100) g; "
 	  . "CREATE TABLE t (id int PRIMARY KEY, v text, big text) USING cmk_heap; "
 	  . "ALTER TABLE t ALTER big SET STORAGE EXTERNAL; "
@@ -131,7 +132,10 @@ foreach my $file ('postgresql.conf', 'pg_hba.conf', 'pg_ident.conf')
 {
 	append_to_file("$conf/$file", slurp_file("$dir/$file"));
 }
-append_to_file("$conf/postgresql.conf", "data_directory = '$dir'\n");
+append_to_file("$conf/postgresql.conf",
+	    "data_directory = '$dir'\n"
+	  . "hba_file = '$conf/pg_hba.conf'\n"
+	  . "ident_file = '$conf/pg_ident.conf'\n");
 mkdir "$basedir/relconf";
 append_to_file("$basedir/relconf/postgresql.conf",
 	    slurp_file("$dir/postgresql.conf")

@@ -27,8 +27,8 @@ my $rows =
   q{SELECT g AS id, '@M@' || g AS v, repeat('@M@', 250) AS big FROM generate_series(1, 40) g};
 my $columns = '(id int, v text, big text)';
 
-# [ name, SQL, tables ]; each table ends with the 40 rows unless the SQL says
-# otherwise by a last element.
+# [ name, SQL, tables, rows after a crash ]; each table ends with the 40 rows, and
+# has them after a crash unless the last element says otherwise.
 my @paths = (
 	[ 'CREATE TABLE', '@TABLE(t_create)@', ['t_create'] ],
 	[
@@ -298,7 +298,9 @@ my @paths = (
 	],
 	[
 		'REFRESH MATERIALIZED VIEW CONCURRENTLY',
-		"CREATE TABLE t_refreshc $columns USING cmk_heap; CREATE MATERIALIZED VIEW m_refreshc USING cmk_heap AS SELECT * FROM t_refreshc; CREATE UNIQUE INDEX ON m_refreshc (v); INSERT INTO t_refreshc \@ROWS\@; REFRESH MATERIALIZED VIEW CONCURRENTLY m_refreshc",
+		"CREATE TABLE t_refreshc $columns USING cmk_heap; CREATE MATERIALIZED VIEW m_refreshc USING cmk_heap AS SELECT * FROM t_refreshc; CREATE UNIQUE INDEX ON m_refreshc (v); INSERT INTO t_refreshc \@ROWS\@; REFRESH MATERIALIZED VIEW CONCURRENTLY m_refreshc; "
+		  # It analyzes the rows that differ.
+		  . 'DELETE FROM pg_statistic; VACUUM FULL pg_statistic',
 		['m_refreshc']
 	],
 	[
@@ -408,6 +410,8 @@ sub run_paths
 			diag($err);
 			next;
 		}
+		# A checkpoint does not write unlogged tables.
+		$node->restart if defined $after_crash;
 		is(faults($node, $db, $marker, @$tables), '', "$name ($level)");
 		$expected{"$_ $marker"} = defined $after_crash ? $after_crash : 40
 		  foreach @$tables;
@@ -570,16 +574,16 @@ sub databases
 		is(faults($node, $db, $marker, 't_db', 't_dbu'),
 			'', "CREATE DATABASE ... $how ($level)");
 
-		my $different = $node->safe_psql($db,
-			q{SELECT cmk.is_sealed('t_dbplain'), cmk.is_sealed('pg_class')});
-		is($different, 'f|f', "... plain tables of it stay plain ($level)");
+		is( $node->safe_psql($db,
+				q{SELECT cmk.is_sealed('t_dbplain'), cmk.is_sealed('pg_class')}),
+			'f|f',
+			"... plain tables of it stay plain ($level)");
 
-		my @records = grep {
-			my ($x, $y) = map { find_record($node, $_) }
-			  map { relid_of($node, $_, 't_db') } 'src', $db;
-			defined $x && defined $y && $x->{birth_id} != $y->{birth_id}
-		} 1;
-		is(scalar @records, 1, "... the copy has a DEK of its own ($level)");
+		my ($old, $new) = map { find_record($node, relid_of($node, $_, 't_db')) }
+		  'src', $db;
+		isnt(unpack('H*', $new->{raw} =~ s/^.{40}//sr),
+			unpack('H*', $old->{raw} =~ s/^.{40}//sr),
+			"... the copy has a DEK of its own ($level)");
 	}
 	foreach my $move ('ts_db', 'pg_default')
 	{

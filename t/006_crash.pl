@@ -91,17 +91,18 @@ my $balance = q{
 		AND (SELECT sum(bbalance) FROM pgbench_branches) = coalesce(sum(delta), 0)
 		AND (SELECT count(*) FROM pgbench_accounts) = 200000
 	FROM pgbench_history};
-my $transactions = 0;
 
 foreach my $round (1 .. $rounds)
 {
 	my @load;
-	my $seen = $transactions;
+	my ($seen, $ddl_seen) = split /\|/, $node->safe_psql('postgres',
+		'SELECT (SELECT count(*) FROM pgbench_history), (SELECT count(*) FROM kept)');
 	my $offset = -s $node->logfile;
 
 	foreach my $script ([ $bank, 3 ], [ $ddl, 2 ])
 	{
 		my ($out, $err) = ('', '');
+		local $ENV{PGAPPNAME} = 'load';
 		push @load,
 		  IPC::Run::start(
 			[
@@ -118,8 +119,7 @@ foreach my $round (1 .. $rounds)
 				  $node->safe_psql('postgres',
 					'SELECT (SELECT count(*) FROM pgbench_history), (SELECT count(*) FROM kept), (SELECT count(*) FROM u)'
 				  );
-				$transactions = $bank_n;
-				return $bank_n > $seen + 300 && $ddl_n > 10 * $round && $u_n > 100;
+				return $bank_n > $seen + 1000 && $ddl_n > $ddl_seen + 20 && $u_n > 100;
 			}),
 		"round $round: there is load");
 
@@ -142,7 +142,7 @@ foreach my $round (1 .. $rounds)
 	else
 	{
 		my $pid = $node->safe_psql('postgres',
-			q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name = 'pgbench' ORDER BY random() LIMIT 1}
+			q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name = 'load' ORDER BY random() LIMIT 1}
 		);
 		kill 'KILL', $pid;
 		$_->finish foreach grep { defined } @load, $checkpoint;
@@ -162,8 +162,6 @@ foreach my $round (1 .. $rounds)
 		0, "round $round: the unlogged table is empty");
 	is( $node->safe_psql('postgres', "SELECT count(*) FROM kept WHERE v NOT LIKE '$marker%'"),
 		0, "round $round: what DDL sessions committed is readable");
-	$transactions =
-	  $node->safe_psql('postgres', 'SELECT count(*) FROM pgbench_history');
 	unlike(log_since($node, $offset),
 		qr/invalid page|PANIC|could not read block|could not write block/,
 		"round $round: no page was bad");

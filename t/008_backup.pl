@@ -137,7 +137,8 @@ foreach my $method ('stream', 'fetch')
 	my $path = $node->backup_dir . '/lowlevel';
 	my $session = $node->background_psql('postgres');
 
-	$session->query_safe(q{SELECT pg_backup_start('low', true)});
+	$session->query_safe(
+		q{SET client_min_messages = warning; SELECT pg_backup_start('low', true)});
 	$node->safe_psql('postgres', 'UPDATE t SET id = -id WHERE id % 2 = 0');
 	copy_tree($node->data_dir, $path,
 		qr{^(pg_wal/.|pg_tblspc/.|postmaster\.|pg_replslot/.)});

@@ -221,8 +221,9 @@ cmk_rootfile_add_root(CmkRootFile *rf,
 {
 	CmkRoot    *roots;
 	CmkRoot    *newer;
+	uint8_t		newer_key[CMK_ROOT_KEY_SIZE];	/* key may be current */
+	int			rc = -1;
 
-	cmk_cleanse(key, CMK_ROOT_KEY_SIZE);
 	errno = 0;
 	if (rf->nroots < 1 || rf->nroots >= CMK_MAX_ROOTS ||
 		rf->current_root == UINT32_MAX)
@@ -234,18 +235,21 @@ cmk_rootfile_add_root(CmkRootFile *rf,
 						"out of memory while making a root key");
 	rf->roots = roots;
 	newer = &roots[rf->nroots];
-	if (make_root(newer, rf->current_root + 1, wal_from, now, key, err) < 0)
+	if (make_root(newer, rf->current_root + 1, wal_from, now,
+				  newer_key, err) < 0)
 		return -1;
-	if (wrap_older(newer - 1, current, newer, key, rf->sysid) < 0)
+	if (wrap_older(newer - 1, current, newer, newer_key, rf->sysid) < 0)
+		cmk_fail(err, CMK_ERR_CRYPTO,
+				 "could not wrap root key %" PRIu32, rf->current_root);
+	else
 	{
-		cmk_cleanse(key, CMK_ROOT_KEY_SIZE);
-		errno = 0;
-		return cmk_fail(err, CMK_ERR_CRYPTO,
-						"could not wrap root key %" PRIu32, rf->current_root);
+		memcpy(key, newer_key, CMK_ROOT_KEY_SIZE);
+		rf->current_root = newer->id;
+		rf->nroots++;
+		rc = 0;
 	}
-	rf->current_root = newer->id;
-	rf->nroots++;
-	return 0;
+	cmk_cleanse(newer_key, sizeof(newer_key));
+	return rc;
 }
 
 /* Opens root number i; those after it, one of which wraps it, are open. */

@@ -125,9 +125,9 @@ extern int	cmk_rootfile_new(uint64_t sysid, int64_t now, CmkRootFile *rf,
 /*
  * Adds a new root, one number higher, which becomes the current one and seals
  * WAL from wal_from on; the root that was current, whose key the caller gives,
- * is wrapped by it.  key gets the new root key, as in cmk_rootfile_new().  The
- * new root has no wraps yet.  0; -1 with CMK_ERR_LIMIT, _CRYPTO or _NO_MEMORY,
- * rf unchanged and key wiped.
+ * is wrapped by it.  key gets the new root key, as in cmk_rootfile_new(); it may
+ * be the same place as current.  The new root has no wraps yet.  0; -1 with
+ * CMK_ERR_LIMIT, _CRYPTO or _NO_MEMORY, and rf and key as they were.
  */
 extern int	cmk_rootfile_add_root(CmkRootFile *rf,
 								  const uint8_t current[CMK_ROOT_KEY_SIZE],

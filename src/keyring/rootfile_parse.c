@@ -137,14 +137,18 @@ check_roots(CmkReader *r, const CmkRootFile *rf)
 {
 	int			i;
 
+	for (i = 1; i < rf->nroots; i++)
+	{
+		snprintf(r->where, sizeof(r->where), "roots[%d].", i);
+		if (rf->roots[i].id <= rf->roots[i - 1].id)
+			return cmk_reader_bad(r, "id",
+								  "is not greater than that of the root before it");
+	}
 	for (i = 0; i < rf->nroots; i++)
 	{
 		const CmkRoot *root = &rf->roots[i];
 
 		snprintf(r->where, sizeof(r->where), "roots[%d].", i);
-		if (i > 0 && root->id <= rf->roots[i - 1].id)
-			return cmk_reader_bad(r, "id",
-								  "is not greater than that of the root before it");
 		if (i < rf->nroots - 1 &&
 			(root->by_root_id <= root->id ||
 			 cmk_rootfile_find_root(rf, root->by_root_id) == NULL))

@@ -7,7 +7,7 @@
  * pg_checksums and the backup tools that verify pages all use that text.  This
  * is the one file outside src/server that includes a header of PostgreSQL, and
  * it is compiled with the flags that the server uses for its own copy, because
- * the loop is four times slower if it is not vectorised.
+ * the loop is written to be vectorised.
  *
  * The function gets a name of our own: the server exports one of the same name,
  * which would else stand in for it without being asked.

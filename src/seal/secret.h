@@ -4,12 +4,12 @@
  *
  * The region is an anonymous shared mapping between two guard pages, created by
  * the postmaster before it forks and inherited by every server process.  It is
- * excluded from core dumps (MADV_DONTDUMP) and zeroed in processes that are not
- * forked from the creator by nobody: it is simply not there after exec.  Pages
- * are locked as they are touched (mlock2 with MLOCK_ONFAULT) as far as
- * RLIMIT_MEMLOCK allows.  Locks are not inherited by fork, so a child calls
- * cmk_secret_lock() for the part that it touches most.  It is wiped on exit by
- * its creator alone, because atexit handlers run in every forked child.
+ * excluded from core dumps (MADV_DONTDUMP), and is not there any more after an
+ * exec.  Pages are locked as they are touched (mlock2 with MLOCK_ONFAULT) as
+ * far as RLIMIT_MEMLOCK allows.  Locks are not inherited by fork, so a child
+ * calls cmk_secret_lock() for the part that it touches most.  The region is
+ * wiped on exit by its creator alone, because atexit handlers run in every
+ * forked child.
  */
 #ifndef CMK_SECRET_H
 #define CMK_SECRET_H
@@ -49,7 +49,8 @@ extern void cmk_secret_destroy(CmkSecretRegion *region);
  * Makes this process and those it forks leave no core dump: RLIMIT_CORE soft
  * and hard become 1 byte, which the kernel takes as "none" for files and for
  * core_pattern pipes alike (core(5)).  A dump of a server process would hold
- * plain pages and key schedules.
+ * plain pages and key schedules.  Where the hard limit is 0 already and may not
+ * be raised, the process is made undumpable instead (prctl(2)).  0, or -1.
  */
 extern int	cmk_secret_no_core(CmkError *err);
 

@@ -7,8 +7,6 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xloginsert.h"
@@ -18,7 +16,6 @@
 #include "miscadmin.h"
 
 #include "compat.h"
-#include "filekind.h"
 #include "keywal.h"
 #include "state.h"
 
@@ -159,16 +156,12 @@ cmk_identify(uint8 info)
 
 /*
  * The end of recovery.  A key record that is damaged now will not be brought by
- * WAL any more; a record whose relation has no file is what a crash left between
- * two steps of a birth.
+ * WAL any more.
  */
 static void
 cmk_cleanup(void)
 {
 	CmkDamaged	damaged;
-	CmkDekInfo	info;
-	CmkError	err;
-	uint32		cursor = 0;
 
 	replaying = NULL;
 	if (!cmk_is_configured())
@@ -179,23 +172,6 @@ cmk_cleanup(void)
 				 errmsg("record %u of file \"%s\" is damaged", damaged.record, CMK_KEYS_FILE),
 				 errdetail("Recovery has ended, and no WAL record brought it again."),
 				 errhint("Restore directory \"%s\" from a backup of this cluster.", CMK_DIR)));
-	while (cmk_registry_next(&cursor, &info))
-	{
-		char		path[128];
-		bool		exists = false;
-
-		for (unsigned fork = 0; fork <= MAX_FORKNUM && !exists; fork++)
-		{
-			cmk_relation_path(&info.id, fork, path, sizeof(path));
-			exists = access(path, F_OK) == 0 || errno != ENOENT;
-		}
-		if (exists || info.state != CMK_DEK_LIVE)
-			continue;
-		cmk_lock_keyring();
-		if (cmk_keyring_death(&info.id, GetXLogReplayRecPtr(NULL), &err) < 0)
-			ereport(LOG, (errmsg("%s", err.message)));
-		cmk_unlock_keyring();
-	}
 }
 
 static RmgrData cmk_rmgr = {

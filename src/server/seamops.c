@@ -31,6 +31,7 @@
 #include "../seal/page.h"
 #include "birth.h"
 #include "compat.h"
+#include "orphans.h"
 #include "relfile.h"
 #include "seamops.h"
 #include "state.h"
@@ -145,6 +146,20 @@ backup_running(void)
 }
 
 /*
+ * Is this the process that brought the server up, saying so for the first time?
+ */
+static bool
+ends_recovery(void)
+{
+	static bool done = false;
+
+	if (done || !(AmStartupProcess() || !IsUnderPostmaster))
+		return false;
+	done = true;
+	return true;
+}
+
+/*
  * The control file has just been written and synced: its redo pointer is that of
  * the last completed checkpoint or restartpoint.  Gives way to whoever holds the
  * lock, since the caller holds ControlFileLock; the next checkpoint comes.
@@ -155,9 +170,12 @@ on_control_closing(int fd)
 	ControlFileData control;
 	CmkError	err;
 
-	if (!can_lock() || cmk_registry_dead_count() == 0 || backup_running())
+	if (!can_lock() || !cmk_is_configured() ||
+		cmk_real.pread(fd, &control, sizeof(control), 0) != sizeof(control))
 		return;
-	if (cmk_real.pread(fd, &control, sizeof(control), 0) != sizeof(control))
+	if (control.state == DB_IN_PRODUCTION && ends_recovery())
+		cmk_sweep_orphans();
+	if (cmk_registry_dead_count() == 0 || backup_running())
 		return;
 	if (!cmk_try_lock_keyring())
 		return;
