@@ -135,12 +135,16 @@ unwrap_current(const CmkRootFile *rf, uint8 *key, CmkError *err)
 			if (same != (pass == 0))
 				continue;
 			if (p->unwrap(cmk_key_url, w->key_version, w->alg, w->value, w->len,
-						  key, CMK_ROOT_KEY_SIZE, &len, err) == 0 &&
-				len == CMK_ROOT_KEY_SIZE)
+						  key, CMK_ROOT_KEY_SIZE, &len, err) == 0)
 			{
-				strlcpy(opened_key_version, w->key_version,
-						sizeof(opened_key_version));
-				return 0;
+				if (len == CMK_ROOT_KEY_SIZE)
+				{
+					strlcpy(opened_key_version, w->key_version,
+							sizeof(opened_key_version));
+					return 0;
+				}
+				cmk_fail(err, CMK_ERR_CORRUPT, "the root key in file \"%s\" is %zu bytes long",
+						 CMK_ROOT_FILE, len);
 			}
 			if (!tried)
 				first = *err;
@@ -341,6 +345,25 @@ open_keyring(void)
 		create_root();
 }
 
+/*
+ * Whoever has the KEK's public half can write a new root.json that verifies.  None
+ * of the keys would open under it, and new ones would be made under a root that
+ * somebody else knows.  A record whose CRC is right was not torn by a backup.
+ */
+static void
+refuse_foreign_root(const CmkDamaged *damaged, uint32 n)
+{
+	for (uint32 i = 0; i < n; i++)
+		if (damaged[i].id_known)
+			ereport(FATAL,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("file \"%s\" and file \"%s\" do not belong together",
+							CMK_ROOT_FILE, CMK_KEYS_FILE),
+					 errdetail("No key record opens under the root key; record %u is the first that does not.",
+							   damaged[i].record),
+					 errhint("Restore directory \"%s\" from a backup of this cluster.", CMK_DIR)));
+}
+
 static void
 report_open_keyring(void)
 {
@@ -353,6 +376,8 @@ report_open_keyring(void)
 	if (cmk_keyring_load(&err) < 0)
 		cmk_report(FATAL, &err);
 	n = cmk_registry_damaged(damaged, CMK_MAX_DAMAGED);
+	if (n > 0 && cmk_registry_count() + cmk_registry_dead_count() == 0)
+		refuse_foreign_root(damaged, Min(n, CMK_MAX_DAMAGED));
 	for (uint32 i = 0; i < Min(n, CMK_MAX_DAMAGED); i++)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
