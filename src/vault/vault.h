@@ -14,8 +14,9 @@
  *			cmk_key_check(&key, …, &out) < 0 ||
  *			cmk_vault_wrap(v, &key, value, 32, &wrapped, &out) < 0) …
  *
- * Whom it trusts: a host whose name ends, on a label boundary, in one of
- * dns_suffixes; over verified TLS (https only, but for loopback when the test
+ * Whom it trusts: a host whose name ends, on a label boundary and after at least
+ * one label, in one of dns_suffixes (an entry that begins with "=" is one whole
+ * host name, and the only way to name an IPv4 address); over verified TLS (https only, but for loopback when the test
  * setting of identity endpoints says so, and IMDS); after a challenge whose
  * resource that host belongs to and whose tenant is the configured one (if one
  * is).  Neither token nor secret nor a value to wrap is sent before all of that
@@ -56,6 +57,13 @@ typedef struct CmkVaultConfig
 	const char *api_version;
 	int			timeout_ms;		/* one request */
 	int			deadline_ms;	/* one call of this API, retries included */
+
+	/*
+	 * Asked at least every 100 ms while a call waits; not 0 ends the call with
+	 * CMK_REASON_TIMEOUT, so that a shutdown never waits for a hung vault.
+	 * NULL: never.
+	 */
+	int			(*interrupted) (void);
 } CmkVaultConfig;
 
 typedef struct CmkVault CmkVault;
@@ -110,6 +118,13 @@ typedef struct CmkVaultCounts
  */
 extern int	cmk_vault_read_environment(CmkError *err);
 
+/* For a process that will never speak to a vault: wipes what was read, here. */
+extern void cmk_vault_forget_environment(void);
+
+/*
+ * Checks the configuration; contacts nobody.  NULL with CMK_ERR_CONFIG or
+ * CMK_ERR_NO_MEMORY.  Timeouts of 0 mean 10 and 30 seconds.
+ */
 extern CmkVault *cmk_vault_new(const CmkVaultConfig *cfg, CmkError *err);
 extern void cmk_vault_free(CmkVault *v);	/* wipes tokens */
 extern void cmk_vault_counts(const CmkVault *v, CmkVaultCounts *counts);
@@ -154,8 +169,10 @@ typedef struct CmkKeyWarnings
 
 /*
  * RSA or RSA-HSM, 2048, 3072 or 4096 bits, enabled, nbf past and exp ahead (by
- * now and, if known, by the answer's Date, whichever is kinder within 5 minutes),
- * wrapKey and unwrapKey allowed, recoverable with purge protection.
+ * now and, if known, by the answer's Date, whichever is kinder; if they are more
+ * than 5 minutes apart, by Date alone, which is the clock that the service goes
+ * by), wrapKey and unwrapKey allowed, recoverable with purge protection.
+ * warnings may be NULL.
  */
 extern int	cmk_key_check(const CmkKeyInfo *key, int64_t now, int flags,
 						  CmkKeyWarnings *warnings, CmkOutcome *out);
