@@ -197,6 +197,18 @@ foreach my $single (
 		[], "and writes sealed ones ($name -D)");
 }
 
+# A process that believes it was re-executed, but has no seam: the loader may have
+# its reasons to ignore LD_PRELOAD.  It must neither go on nor try for ever.
+{
+	my ($out, $err) = ('', '');
+	local $ENV{PG_CMK_REEXECUTED} = '1';
+	ok( !IPC::Run::run(
+			[ "$bindir/postgres", '-D', $dir ], '<', '/dev/null', '>', \$out,
+			'2>', \$err, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default)),
+		'without the seam the server does not start');
+	like($err, qr/FATAL:.*pg_cmk_seam|FATAL:.*seam/s, '... and says so');
+}
+
 {
 	my ($out, $err) = ('', '');
 
@@ -247,6 +259,24 @@ SKIP:
 		'pg_ctlcluster stops it') or diag($err);
 	$node->_update_pid(-1);
 }
+
+# A dump keeps the access method.
+
+$node->start;
+my $dump = "$basedir/dump.sql";
+$node->command_ok([ 'pg_dump', '-f', $dump, 'postgres' ], 'pg_dump');
+$node->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
+$node->command_ok(
+	[ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, 'restored' ],
+	'its restoration');
+unlink $dump;
+$node->safe_psql('restored', 'CHECKPOINT');
+is(sealed_faults($node, 'restored', 't'), '', 'a restored table is sealed');
+is($node->safe_psql('restored', "SELECT count(*) FROM t WHERE v LIKE '$marker%'"),
+	'100', '... with its rows');
+is_deeply([ marker_files($node, $marker) ], [], '... and no plain text is on disk');
+$node->safe_psql('postgres', 'DROP DATABASE restored');
+$node->stop;
 
 # The extension can go and come back, as long as no table needs it.
 

@@ -164,6 +164,22 @@ foreach my $point (@points)
 	}
 }
 
+# A prepared transaction, whose files outlive a crash without being committed
+
+foreach my $end ('COMMIT', 'ROLLBACK')
+{
+	$node->safe_psql('postgres', qq{
+		BEGIN;
+		CREATE TABLE n (id int PRIMARY KEY, v text) USING cmk_heap;
+		INSERT INTO n SELECT * FROM t WHERE id <= 100;
+		PREPARE TRANSACTION 'p'});
+	$node->stop('immediate');
+	$node->start;
+	settle_deaths($node);
+	$node->safe_psql('postgres', "$end PREPARED 'p'");
+	check_after("a crash, then $end PREPARED", $end eq 'COMMIT');
+}
+
 # A crash while the server recovers from a crash: the records that replay brings
 # are there already.
 $node->safe_psql('postgres',

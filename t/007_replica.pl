@@ -23,7 +23,10 @@ my $primary = new_cmk_node(
 	allows_streaming => 1,
 	checksums        => 1,
 	kek              => undef,
-	conf             => "max_slot_wal_keep_size = -1\nwal_keep_size = 512MB\n");
+	conf             => "max_slot_wal_keep_size = -1\nwal_keep_size = 512MB\n"
+
+	  # so that two nodes on one machine have each its own
+	  . "allow_in_place_tablespaces = on\n");
 my $kek = make_kek($primary->basedir . '/kek.pem');
 
 $primary->safe_psql('postgres', 'CREATE EXTENSION amcheck');
@@ -121,7 +124,16 @@ $primary->safe_psql(
 	INSERT INTO truncated SELECT id, v FROM t;
 	TRUNCATE truncated;
 	INSERT INTO truncated SELECT id, v FROM t;
-	DROP TABLE dropped});
+	DROP TABLE dropped;
+	CREATE TABLESPACE ts LOCATION '';
+	CREATE TABLESPACE ts2 LOCATION '';
+	CREATE TABLE spaced (id int PRIMARY KEY, v text) USING cmk_heap;
+	INSERT INTO spaced SELECT id, v FROM t;
+	ALTER TABLE spaced SET TABLESPACE ts;
+	ALTER INDEX spaced_pkey SET TABLESPACE ts;
+	CREATE INDEX ON spaced (v) TABLESPACE ts;
+	CREATE DATABASE moved TEMPLATE postgres TABLESPACE ts2 STRATEGY wal_log;
+	ALTER DATABASE moved SET TABLESPACE pg_default});
 $primary->safe_psql('postgres', "CREATE DATABASE copied TEMPLATE postgres STRATEGY $_; DROP DATABASE copied")
   foreach 'wal_log', 'file_copy';
 $primary->safe_psql('postgres', 'CREATE DATABASE copied TEMPLATE postgres STRATEGY file_copy');
@@ -130,11 +142,14 @@ foreach my $node ($early, $standby)
 {
 	catch_up($primary, $node);
 	check_node($node, 'every kind of change reaches ' . $node->name,
-		500, 't', 'later', 'rewritten', 'truncated');
-	is( sealed_faults($node, 'copied', 't', 'later'),
-		'', 'a copied database is sealed on ' . $node->name);
-	is( $node->safe_psql('copied', "SELECT count(*) FROM t WHERE v LIKE '$marker%'"),
-		500, 'and readable');
+		500, 't', 'later', 'rewritten', 'truncated', 'spaced');
+	foreach my $db ('copied', 'moved')
+	{
+		is( sealed_faults($node, $db, 't', 'later', 'spaced'),
+			'', "a $db database is sealed on " . $node->name);
+		is( $node->safe_psql($db, "SELECT count(*) FROM t WHERE v LIKE '$marker%'"),
+			500, 'and readable');
+	}
 	my ($ret, $out, $err) = $node->psql('postgres',
 		'CREATE TABLE no (i int) USING cmk_heap');
 	isnt($ret, 0, 'a standby creates no table');
@@ -152,7 +167,10 @@ $standby->start;
 catch_up($primary, $standby);
 check_node($standby, 'a standby recovers from a crash', 500, 't', 'atcrash');
 
-$primary->safe_psql('postgres', 'DROP TABLE atcrash, later; DROP DATABASE copied');
+$primary->safe_psql('postgres',
+	# pg_rewind knows no tablespaces inside the data directory.
+	'DROP TABLE atcrash, later, spaced; DROP DATABASE copied; DROP DATABASE moved; DROP TABLESPACE ts; DROP TABLESPACE ts2'
+);
 settle_deaths($primary);
 ok(wait_no_orphans($primary), 'the primary erases the keys of what was dropped');
 foreach my $node ($early, $standby)

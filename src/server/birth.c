@@ -37,7 +37,6 @@ typedef struct RelList
 	int			n;
 	int			room;
 	CmkRelId   *id;
-	bool	   *seal;			/* pending only: the net's default */
 } RelList;
 
 CmkStatement *cmk_statement = NULL;
@@ -53,34 +52,19 @@ same_id(const CmkRelId *a, const CmkRelId *b)
 
 /* false: out of memory.  Does not ereport. */
 static bool
-list_add(RelList *list, const CmkRelId *id, bool seal)
+list_add(RelList *list, const CmkRelId *id)
 {
 	if (list->n == list->room)
 	{
 		int			room = list->room == 0 ? 16 : list->room * 2;
-		CmkRelId   *ids = malloc(room * sizeof(CmkRelId));
-		bool	   *seals = malloc(room * sizeof(bool));
+		CmkRelId   *ids = realloc(list->id, room * sizeof(CmkRelId));
 
-		if (ids == NULL || seals == NULL)
-		{
-			free(ids);
-			free(seals);
+		if (ids == NULL)
 			return false;
-		}
-		if (list->n > 0)
-		{
-			memcpy(ids, list->id, list->n * sizeof(CmkRelId));
-			memcpy(seals, list->seal, list->n * sizeof(bool));
-		}
-		free(list->id);
-		free(list->seal);
 		list->id = ids;
-		list->seal = seals;
 		list->room = room;
 	}
-	list->id[list->n] = *id;
-	list->seal[list->n] = seal;
-	list->n++;
+	list->id[list->n++] = *id;
 	return true;
 }
 
@@ -96,9 +80,7 @@ list_find(const RelList *list, const CmkRelId *id)
 static void
 list_remove(RelList *list, int i)
 {
-	list->n--;
-	list->id[i] = list->id[list->n];
-	list->seal[i] = list->seal[list->n];
+	list->id[i] = list->id[--list->n];
 }
 
 bool
@@ -114,7 +96,7 @@ cmk_is_born(const RelFileNode *rnode)
  * The birth itself.  ereport(ERROR) on failure; then nothing is left of it.
  */
 static void
-give_key(const CmkRelId *id)
+give_key(const CmkRelId *id, uint16 flags)
 {
 	uint8		image[CMK_RECORD_SIZE];
 	CmkError	err;
@@ -128,7 +110,7 @@ give_key(const CmkRelId *id)
 				 errhint("Set pg_cmk.key and restart the server.")));
 
 	cmk_lock_keyring();
-	result = cmk_keyring_birth(id, CMK_DEK_WHOLE, 0, image, &is_new, &err);
+	result = cmk_keyring_birth(id, flags, 0, image, &is_new, &err);
 	cmk_unlock_keyring();
 	if (result < 0)
 		cmk_report(ERROR, &err);
@@ -139,7 +121,7 @@ give_key(const CmkRelId *id)
 	 */
 	if (!is_new && list_find(&born, id) >= 0)
 		return;
-	if (!list_add(&born, id, false))
+	if (!list_add(&born, id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	cmk_debug_point("birth-after-file");
@@ -161,7 +143,7 @@ cmk_birth(const RelFileNode *rnode, char persistence)
 					 errhint("Set pg_cmk.key and restart the server.")));
 		return;
 	}
-	give_key(&id);
+	give_key(&id, CMK_DEK_WHOLE);
 }
 
 void
@@ -174,7 +156,7 @@ cmk_birth_attribute(const RelFileNode *rnode, char persistence, bool seal)
 		return;
 	i = list_find(&pending, &id);
 	if (seal)
-		give_key(&id);
+		give_key(&id, CMK_DEK_WHOLE);
 	if (i >= 0)
 		list_remove(&pending, i);
 }
@@ -215,8 +197,16 @@ source_is_sealed(const CmkRelId *id)
 	return cmk_registry_find(&src, &ref);
 }
 
-static bool
-default_for(const CmkRelId *id)
+/* What is known of a file that was just created. */
+typedef enum Guess
+{
+	GUESS_PLAIN,
+	GUESS_SEALED,
+	GUESS_UNKNOWN				/* somebody will speak for it; if not, sealed */
+} Guess;
+
+static Guess
+guess(const CmkRelId *id)
 {
 	CmkStatementKind kind = cmk_statement ? cmk_statement->kind : CMK_STMT_FOLLOW;
 	CmkRelId	old;
@@ -225,17 +215,17 @@ default_for(const CmkRelId *id)
 	switch (kind)
 	{
 		case CMK_STMT_PLAIN:
-			return false;
-		case CMK_STMT_COPY_DATABASE:
-			return source_is_sealed(id);
-		case CMK_STMT_FOLLOW:
-			if (replaced_file(id, &old))
-				return cmk_registry_find(&old, &ref);
-			break;
+			return GUESS_PLAIN;
 		case CMK_STMT_SEAL:
+			return GUESS_SEALED;
+		case CMK_STMT_COPY_DATABASE:
+			return source_is_sealed(id) ? GUESS_SEALED : GUESS_PLAIN;
+		case CMK_STMT_FOLLOW:
 			break;
 	}
-	return true;
+	if (!replaced_file(id, &old))
+		return GUESS_UNKNOWN;
+	return cmk_registry_find(&old, &ref) ? GUESS_SEALED : GUESS_PLAIN;
 }
 
 /*
@@ -272,33 +262,9 @@ created_in_replay(const CmkRelId *id)
 	return result;
 }
 
-int
-cmk_birth_net_created(const CmkRelId *id, bool first)
-{
-	bool		seal;
-
-	if (!cmk_is_configured())
-		return 0;
-	/* Forks and segments follow their relation; copydir() comes in any order. */
-	if (!first && (cmk_statement == NULL ||
-				   cmk_statement->kind != CMK_STMT_COPY_DATABASE))
-		return 0;
-	if (InRecovery)
-		return created_in_replay(id);
-	if (!IsTransactionState())
-		return 0;
-	seal = default_for(id);
-	if (!list_add(&pending, id, seal))
-	{
-		errno = ENOMEM;
-		return -1;
-	}
-	return 0;
-}
-
 /* give_key() where no error may leave: -1 with errno instead. */
 static int
-give_key_quietly(const CmkRelId *id)
+give_key_quietly(const CmkRelId *id, uint16 flags)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile int result = 0;
@@ -310,7 +276,7 @@ give_key_quietly(const CmkRelId *id)
 	}
 	PG_TRY();
 	{
-		give_key(id);
+		give_key(id, flags);
 	}
 	PG_CATCH();
 	{
@@ -331,6 +297,42 @@ give_key_quietly(const CmkRelId *id)
 }
 
 int
+cmk_birth_net_created(const CmkRelId *id, bool first)
+{
+	if (!cmk_is_configured())
+		return 0;
+	/* Forks and segments follow their relation; copydir() comes in any order. */
+	if (!first && (cmk_statement == NULL ||
+				   cmk_statement->kind != CMK_STMT_COPY_DATABASE))
+		return 0;
+	if (InRecovery)
+		return created_in_replay(id);
+	if (!IsTransactionState())
+		return 0;
+
+	switch (guess(id))
+	{
+		case GUESS_PLAIN:
+			return 0;
+		case GUESS_SEALED:
+
+			/*
+			 * Now, and not with the first page: the server may log that page
+			 * before it writes it, and a replica must have the key before.
+			 */
+			return give_key_quietly(id, CMK_DEK_WHOLE);
+		case GUESS_UNKNOWN:
+			break;
+	}
+	if (!list_add(&pending, id))
+	{
+		errno = ENOMEM;
+		return -1;
+	}
+	return 0;
+}
+
+int
 cmk_birth_net_write(const CmkRelId *id)
 {
 	int			i;
@@ -340,7 +342,12 @@ cmk_birth_net_write(const CmkRelId *id)
 	i = list_find(&pending, id);
 	if (i < 0)
 		return 0;
-	if (pending.seal[i] && give_key_quietly(id) < 0)
+
+	/*
+	 * A path that nobody thought of.  The page may be in WAL already, and a
+	 * replica may have written it in clear: so the file is not called whole.
+	 */
+	if (give_key_quietly(id, 0) < 0)
 		return -1;
 	list_remove(&pending, i);
 	return 0;
@@ -365,10 +372,9 @@ settle_pending(void)
 	while (pending.n > 0)
 	{
 		CmkRelId	id = pending.id[pending.n - 1];
-		bool		seal = pending.seal[pending.n - 1];
 
-		if (seal && storage_exists(&id))
-			give_key(&id);
+		if (storage_exists(&id))
+			give_key(&id, CMK_DEK_WHOLE);
 		pending.n--;
 	}
 }

@@ -10,10 +10,9 @@
  *	  index after its empty file was made and before its first page:
  *	  cmk_birth_attribute().
  * 3. The net.  Every new relation file is seen by the seam when it is created.
- *	  One that nobody has spoken for is remembered with a default, and if still
- *	  nobody has when its first page is written, or at commit, the default
- *	  decides.  The default is "sealed", unless the statement or the file that
- *	  is being replaced tells that what comes will be plain.
+ *	  If the statement, or the file that is being replaced, tells what will be in
+ *	  it, that decides at once.  Else it is remembered, and if still nobody has
+ *	  spoken for it when its first page is written, or at commit, it is sealed.
  *
  * Sealing too much is harmless, because pages describe themselves; sealing too
  * little is a leak.

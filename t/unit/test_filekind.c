@@ -214,6 +214,8 @@ static const char *const absolute_misses[] = {
 	"/" DATA_DIR "/base/5/16384",
 	"var/lib/postgresql/15/main/base/5/16384",
 	DATA_DIR "base/5/16384",
+	DATA_DIR "2base/5/16384",
+	DATA_DIR "_global/pg_control",
 	DATA_DIR "//base/5/16384",
 	DATA_DIR "/./base/5/16384",
 	DATA_DIR DATA_DIR "/base/5/16384",

@@ -262,6 +262,7 @@ static void
 a_plain_file_is_written_as_it_comes(void)
 {
 	EnvFile		file;
+	struct iovec iov[2] = {{pages, PAGE}, {pages + PAGE, PAGE}};
 
 	env_reset();
 	env_open_plain(&file);
@@ -275,9 +276,12 @@ a_plain_file_is_written_as_it_comes(void)
 	CHECK_INT(env_get(&file, back, 2 * PAGE, 50), 2 * PAGE);
 	CHECK_MEM(back, pages + 50, 2 * PAGE);
 
-	/* its short writes are the caller's */
+	/* its short writes are the caller's: nothing is written behind a gap */
 	env_real.at_most = 5000;
 	CHECK_INT(env_put(&file, pages, PAGE, 0), 5000);
+	env_real.pwrites = 0;
+	CHECK_INT(cmk_relfile_ops.pwritev(&file.f, file.fd, iov, 2, 0), 5000);
+	CHECK_INT(env_real.pwrites, 1);
 	env_close(&file);
 }
 
