@@ -72,15 +72,13 @@ param_of_line(const char *p, const char *scheme, const char *name,
 		bool		wanted = nlen == strlen(name) &&
 			strncasecmp(p, name, nlen) == 0;
 
+		if (nlen == 0)
+			return -1;
 		p += nlen;
 		while (*p == ' ' || *p == '\t')
 			p++;
 		if (*p != '=')
-		{
-			if (nlen == 0)
-				return -1;
 			continue;
-		}
 		p++;
 		while (*p == ' ' || *p == '\t')
 			p++;

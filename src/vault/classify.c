@@ -198,7 +198,11 @@ read_token_error(const cJSON *doc, bool entra, ServiceError *e)
 		snprintf(e->code, sizeof(e->code), "AADSTS%lld", (long long) shown);
 	else if (error != NULL)
 		cmk_http_printable(error, e->code, sizeof(e->code));
-	if (!entra && text != NULL && strcasestr(text, "Identity not found") != NULL)
+
+	/* IMDS and Arc say the one, App Service the other */
+	if (!entra && text != NULL &&
+		(strcasestr(text, "Identity not found") != NULL ||
+		 strcasestr(text, "Managed Identity found for specified") != NULL))
 		reason = CMK_REASON_IDENTITY_GONE;
 	return reason;
 }

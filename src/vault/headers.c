@@ -168,7 +168,8 @@ cmk_http_printable(const char *text, char *out, size_t size)
 			else if (c < 0x20 || c >= 0x7f)
 				c = '?';
 			out[n++] = c;
-		} while (*text != '\0' && n + 1 < size && is_secret_char(text[-1]));
+		} while (*text != '\0' && n + 1 < size && is_secret_char(text[-1]) &&
+				 strncmp(text, "eyJ", 3) != 0);
 	}
 	out[n] = '\0';
 }
