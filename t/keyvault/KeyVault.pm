@@ -184,8 +184,8 @@ sub start
 		open STDIN, '<&', $theirs or POSIX::_exit(1);
 		open STDOUT, '>>', "$dir/server.log" or POSIX::_exit(1);
 		open STDERR, '>&', \*STDOUT or POSIX::_exit(1);
-		exec $node, "$here/server.js", '--dir', $dir, '--with-stdin', @options;
-		print "could not run $node: $!\n";
+		exec($node, "$here/server.js", '--dir', $dir, '--with-stdin', @options)
+		  or print "could not run $node: $!\n";
 		POSIX::_exit(1);
 	}
 	close $theirs;

@@ -79,18 +79,13 @@ async function start(dir, args) {
 	child.removeAllListeners('exit');
 }
 
+/* The server takes ready.json away when it ends. */
 async function stop(dir) {
-	const { pid } = JSON.parse(fs.readFileSync(path.join(dir, 'ready.json')));
+	const ready = path.join(dir, 'ready.json');
 
-	process.kill(pid, 'SIGTERM');
-	for (;;) {
-		try {
-			process.kill(pid, 0);
-		} catch (e) {
-			return;
-		}
+	process.kill(JSON.parse(fs.readFileSync(ready)).pid, 'SIGTERM');
+	while (fs.existsSync(ready))
 		await sleep(20);
-	}
 }
 
 async function main() {

@@ -195,7 +195,7 @@ async function main() {
 	const servers = new Servers(world);
 	const token = crypto.randomBytes(24).toString('hex');
 	const metadata = http.createServer((req, res) =>
-		void serve(world, req, res, imds.describe, () => imds.answer(world, req)));
+		void serve(world, req, res, imds.describe, (request) => imds.answer(world, req, request)));
 	const control = makeControl(world, servers, token);
 
 	world.goneTenants = new Map();

@@ -1,16 +1,15 @@
 /*
  * The test vault's clients in Node: of the control API, and of its HTTPS services
  * without a name server.  The system's resolver need not know *.localhost (glibc
- * alone does not; libcurl resolves it by itself, RFC 6761), so every request goes
- * to 127.0.0.1 with the name in SNI and in the Host header.
+ * alone does not; libcurl resolves it by itself, RFC 6761): see resolve.js.
  */
 'use strict';
 
-const dns = require('dns');
 const fs = require('fs');
 const http = require('http');
 const https = require('https');
 const path = require('path');
+require('./resolve');
 
 function exchange(module, options, body) {
 	return new Promise((resolve, reject) => {
@@ -33,15 +32,6 @@ function exchange(module, options, body) {
 		req.on('error', reject);
 		req.end(body);
 	});
-}
-
-/* A dns.lookup that knows *.localhost. */
-function lookup(name, options, callback) {
-	if (!/(^|\.)localhost\.?$/i.test(name))
-		return dns.lookup(name, options, callback);
-	if (options && options.all)
-		return callback(null, [{ address: '127.0.0.1', family: 4 }]);
-	return callback(null, '127.0.0.1', 4);
 }
 
 class Client {
@@ -69,7 +59,7 @@ class Client {
 		const text = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
 
 		return exchange(protocol === 'https:' ? https : http, {
-			method, host: hostname, servername: hostname, port, path: pathname + search, lookup,
+			method, host: hostname, servername: hostname, port, path: pathname + search,
 			agent: protocol === 'https:' ? agent : undefined, ca: this.ca,
 			headers: { ...(typeof body === 'object' ? { 'Content-Type': 'application/json' } : {}), ...headers },
 		}, text);
@@ -80,4 +70,4 @@ class Client {
 	}
 }
 
-module.exports = { connect: (dir) => new Client(dir), lookup };
+module.exports = { connect: (dir) => new Client(dir) };

@@ -123,25 +123,24 @@ function arc(world, req, query) {
 		: { status: 200, body: tokenFor(world, identity, query.get('resource')) };
 }
 
+/* MSAL puts a slash behind the path, and the real endpoints do not mind. */
+const bare = (url) => url.replace(/\/(?=\?|$)/, '');
+
 function describe(req) {
-	const where = req.url.split('?')[0];
+	const where = bare(req.url).split('?')[0];
 	const op = { [IMDS]: 'imds', [APP_SERVICE]: 'appservice', [ARC]: 'arc' }[where] || 'unknown';
 
 	return { service: 'imds', op, host: req.headers.host, method: req.method };
 }
 
-function answer(world, req) {
-	const url = new URL(req.url, 'http://localhost');
+const ENDPOINTS = { imds, appservice: appService, arc };
 
+function answer(world, req, { op }) {
 	if (req.method !== 'GET')
 		return { status: 405, body: '' };
-	if (url.pathname === IMDS)
-		return imds(world, req, url.searchParams);
-	if (url.pathname === APP_SERVICE)
-		return appService(world, req, url.searchParams);
-	if (url.pathname === ARC)
-		return arc(world, req, url.searchParams);
-	return { status: 404, body: '' };
+	if (!ENDPOINTS[op])
+		return { status: 404, body: '' };
+	return ENDPOINTS[op](world, req, new URL(req.url, 'http://localhost').searchParams);
 }
 
 module.exports = { describe, answer, IMDS, APP_SERVICE, ARC };
