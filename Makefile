@@ -34,6 +34,7 @@ PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
 SEAM = pg_cmk_seam$(DLSUFFIX)
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+REGRESS_OPTS = --load-extension=pg_cmk
 TAP_TESTS = 1
 EXTRA_CLEAN = $(SEAM) $(SEAM_OBJS) $(DEPS) results regression.diffs \
 	regression.out tmp_check bench/pagecost

@@ -453,6 +453,12 @@ cmk_keyring_erase(uint64_t redo, uint64_t now, CmkError *err)
 
 /* ---- the rest ---- */
 
+bool
+cmk_keyring_file_moved(CmkError *err)
+{
+	return cmk_keysfile_moved(err);
+}
+
 int
 cmk_keyring_sync(void)
 {

@@ -74,6 +74,13 @@ extern int	cmk_keyring_revive(const CmkRelId *id, CmkError *err);
  */
 extern int	cmk_keyring_erase(uint64_t redo, uint64_t now, CmkError *err);
 
+/*
+ * Is the file that is open no more the one of that name?  Then somebody removed or
+ * replaced it under the running server: what is written here would be gone with
+ * the next start.  err says so.
+ */
+extern bool cmk_keyring_file_moved(CmkError *err);
+
 /* fdatasync if dirty.  0 or -1 with errno; stays dirty then.  No lock needed. */
 extern int	cmk_keyring_sync(void);
 

@@ -330,6 +330,24 @@ cmk_keysfile_write(uint32_t slot, const uint8_t record[CMK_RECORD_SIZE],
 	return rc;
 }
 
+bool
+cmk_keysfile_moved(CmkError *err)
+{
+	struct stat ours;
+	struct stat named;
+
+	if (fstat(keys_fd, &ours) == 0 && stat(keys_name, &named) == 0 &&
+		ours.st_dev == named.st_dev && ours.st_ino == named.st_ino)
+		return false;
+	errno = 0;
+	cmk_fail(err, CMK_ERR_NOT_FOUND,
+			 "file \"%s\" was removed or replaced while the server runs", keys_name);
+	cmk_fail_detail(err, "The keys of new relations would be lost.");
+	cmk_fail_hint(err, "Copy /proc/PID/fd/%d of a server process back to that name before the server stops, then restart it.",
+				  keys_fd);
+	return true;
+}
+
 int
 cmk_keysfile_sync(void)
 {

@@ -39,6 +39,9 @@ extern int	cmk_keysfile_write(uint32_t slot,
 							   const uint8_t record[CMK_RECORD_SIZE],
 							   CmkError *err);
 
+/* As cmk_keyring_file_moved(). */
+extern bool cmk_keysfile_moved(CmkError *err);
+
 /* As cmk_keyring_sync(). */
 extern int	cmk_keysfile_sync(void);
 

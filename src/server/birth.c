@@ -109,6 +109,8 @@ give_key(const CmkRelId *id, uint16 flags)
 				 errmsg("cannot create a sealed relation: no key is configured"),
 				 errhint("Set pg_cmk.key and restart the server.")));
 
+	if (cmk_keyring_file_moved(&err))
+		cmk_report(ERROR, &err);
 	cmk_lock_keyring();
 	result = cmk_keyring_birth(id, flags, 0, image, &is_new, &err);
 	cmk_unlock_keyring();
@@ -161,27 +163,63 @@ cmk_birth_attribute(const RelFileNode *rnode, char persistence, bool seal)
 		list_remove(&pending, i);
 }
 
-/*
- * Was an old file scheduled for removal just before this one was created, in the
- * same directory?  That is how RelationSetNewRelfilenode() replaces storage
- * (REINDEX, TRUNCATE, the indexes of a rewritten table).  The list begins with
- * the newest.
- */
+/* What is known of a file that was just created. */
+typedef enum Guess
+{
+	GUESS_PLAIN,
+	GUESS_SEALED,
+	GUESS_UNKNOWN				/* somebody will speak for it; if not, sealed */
+} Guess;
+
 static bool
-replaced_file(const CmkRelId *id, CmkRelId *old)
+main_file_exists(const CmkRelId *id)
+{
+	char		path[128];
+
+	cmk_relation_path(id, MAIN_FORKNUM, path, sizeof(path));
+	return access(path, F_OK) == 0;
+}
+
+/*
+ * What does the new file replace?  RelationSetNewRelfilenode() (REINDEX, TRUNCATE,
+ * the indexes of a rewritten table) schedules the old file for removal and then
+ * creates the new one, in the same directory; the server's list begins with the
+ * newest.  REINDEX (TABLESPACE) has changed the tablespace before, so that the
+ * newest entry names a file that never was, and an earlier one of the same number
+ * is the one.  Plain is what is there and has no key; what cannot be found is
+ * taken for sealed.
+ */
+static Guess
+guess_by_replaced(const CmkRelId *id)
 {
 	RelFileNode *rels;
-	bool		found = false;
+	Guess		result = GUESS_SEALED;
+	int			n = IsTransactionState() ? smgrGetPendingDeletes(true, &rels) : 0;
 
-	if (!IsTransactionState() || smgrGetPendingDeletes(true, &rels) == 0)
-		return false;
-	if (rels[0].spcNode == id->spc && rels[0].dbNode == id->db)
+	if (n == 0)
+		return GUESS_UNKNOWN;
+	if (rels[0].spcNode != id->spc || rels[0].dbNode != id->db)
 	{
-		*old = CMK_RELID(rels[0]);
-		found = true;
+		pfree(rels);
+		return GUESS_UNKNOWN;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		CmkRelId	old = CMK_RELID(rels[i]);
+		CmkDekRef	ref;
+
+		if (old.db != id->db || old.rel != rels[0].relNode)
+			continue;
+		if (cmk_registry_find(&old, &ref))
+		{
+			result = GUESS_SEALED;
+			break;
+		}
+		if (main_file_exists(&old))
+			result = GUESS_PLAIN;
 	}
 	pfree(rels);
-	return found;
+	return result;
 }
 
 /* Is the file of that number in the source of a copied database sealed? */
@@ -197,25 +235,15 @@ source_is_sealed(const CmkRelId *id)
 	return cmk_registry_find(&src, &ref);
 }
 
-/* What is known of a file that was just created. */
-typedef enum Guess
-{
-	GUESS_PLAIN,
-	GUESS_SEALED,
-	GUESS_UNKNOWN				/* somebody will speak for it; if not, sealed */
-} Guess;
-
 static Guess
 guess(const CmkRelId *id)
 {
 	CmkStatementKind kind = cmk_statement ? cmk_statement->kind : CMK_STMT_FOLLOW;
-	CmkRelId	old;
-	CmkDekRef	ref;
 
 	switch (kind)
 	{
 		case CMK_STMT_PLAIN:
-			return GUESS_PLAIN;
+			return cmk_statement->disturbed ? GUESS_SEALED : GUESS_PLAIN;
 		case CMK_STMT_SEAL:
 			return GUESS_SEALED;
 		case CMK_STMT_COPY_DATABASE:
@@ -223,9 +251,7 @@ guess(const CmkRelId *id)
 		case CMK_STMT_FOLLOW:
 			break;
 	}
-	if (!replaced_file(id, &old))
-		return GUESS_UNKNOWN;
-	return cmk_registry_find(&old, &ref) ? GUESS_SEALED : GUESS_PLAIN;
+	return guess_by_replaced(id);
 }
 
 /*
@@ -267,6 +293,7 @@ static int
 give_key_quietly(const CmkRelId *id, uint16 flags)
 {
 	MemoryContext context = CurrentMemoryContext;
+	uint32		holdoff = InterruptHoldoffCount;
 	volatile int result = 0;
 
 	if (CritSectionCount > 0)
@@ -285,6 +312,7 @@ give_key_quietly(const CmkRelId *id, uint16 flags)
 		MemoryContextSwitchTo(context);
 		edata = CopyErrorData();
 		FlushErrorState();
+		InterruptHoldoffCount = holdoff;	/* the caller holds what it held */
 		ereport(LOG,
 				(errcode(edata->sqlerrcode), errmsg("%s", edata->message),
 				 edata->detail ? errdetail("%s", edata->detail) : 0));
@@ -358,8 +386,7 @@ storage_exists(const CmkRelId *id)
 {
 	char		path[128];
 
-	cmk_relation_path(id, MAIN_FORKNUM, path, sizeof(path));
-	if (access(path, F_OK) == 0)
+	if (main_file_exists(id))
 		return true;
 	cmk_relation_path(id, INIT_FORKNUM, path, sizeof(path));
 	return access(path, F_OK) == 0;
@@ -419,6 +446,15 @@ birth_xact_callback(XactEvent event, void *arg)
 	}
 }
 
+/* A savepoint's files are still there: what has none never had one. */
+static void
+birth_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+					   SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		bury_stillborn();
+}
+
 bool
 cmk_database_may_seal(void)
 {
@@ -439,4 +475,5 @@ void
 cmk_birth_init(void)
 {
 	RegisterXactCallback(birth_xact_callback, NULL);
+	RegisterSubXactCallback(birth_subxact_callback, NULL);
 }

@@ -38,6 +38,7 @@ typedef struct CmkStatement
 	CmkStatementKind kind;
 	Oid			source_db;		/* COPY_DATABASE: template, or database moved */
 	Oid			source_spc;		/* … and its default tablespace */
+	bool		disturbed;		/* another statement ran inside this one */
 	struct CmkStatement *outer;
 } CmkStatement;
 

@@ -2,11 +2,16 @@
  * cmk_heap.c
  *	  The table access method: PostgreSQL's heap, sealed.
  *
- * cmk_heap is a copy of the heap's own table of callbacks with two differences.
+ * cmk_heap is a copy of the heap's own table of callbacks with three differences.
  *
  * The callbacks that create storage give the new file its DEK first: this is a
  * place where an ereport is safe and nothing has been created yet, so a table that
  * cannot be sealed is not created at all.
+ *
+ * The callbacks that add rows make sure that the table and its TOAST table have
+ * their DEKs.  A file whose key record is lost cannot be told from a plain file by
+ * those who write its pages: if it is empty, nothing has to be read before.  Here
+ * it is known what it should be.
  *
  * heap_getnext() refuses a relation whose rd_tableam is not the heap's own table,
  * and the heap's index-build and index-validate callbacks call it.  For these two
@@ -28,6 +33,7 @@
 #include "birth.h"
 #include "cmk_heap.h"
 #include "compat.h"
+#include "filekind.h"
 #include "state.h"
 
 typedef struct Loan
@@ -124,6 +130,92 @@ cmk_relation_copy_data(Relation rel, const RelFileNode *newrnode)
 	GetHeapamTableAmRoutine()->relation_copy_data(rel, newrnode);
 }
 
+/* ereport(ERROR) if the relation, which must be sealed, has no DEK. */
+static void
+require_key(Relation rel)
+{
+	CmkRelId	id = CMK_RELID(rel->rd_node);
+	char		path[128];
+
+	if (cmk_is_born(&rel->rd_node))
+		return;
+	cmk_relation_path(&id, MAIN_FORKNUM, path, sizeof(path));
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("no key is known for relation \"%s\"", RelationGetRelationName(rel)),
+			 errdetail("Its file is \"%s\"; what is written to it now would be in clear.", path),
+			 errhint("Restore directory \"%s\" from a backup of this cluster.", CMK_DIR)));
+}
+
+static void
+require_keys(Relation rel)
+{
+	static struct
+	{
+		RelFileNode node;
+		uint64		epoch;
+	}			known[64];
+	int			i = rel->rd_node.relNode % lengthof(known);
+	uint64		epoch = cmk_registry_epoch();
+
+	if (known[i].epoch == epoch && RelFileNodeEquals(known[i].node, rel->rd_node))
+		return;
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
+	{
+		require_key(rel);
+		if (OidIsValid(rel->rd_rel->reltoastrelid))
+		{
+			Relation	toast = RelationIdGetRelation(rel->rd_rel->reltoastrelid);
+
+			if (!RelationIsValid(toast))
+				elog(ERROR, "could not open relation with OID %u",
+					 rel->rd_rel->reltoastrelid);
+			require_key(toast);
+			RelationClose(toast);
+		}
+	}
+	known[i].node = rel->rd_node;
+	known[i].epoch = epoch;
+}
+
+static void
+cmk_tuple_insert(Relation rel, TupleTableSlot *slot, CommandId cid,
+				 int options, BulkInsertState bistate)
+{
+	require_keys(rel);
+	GetHeapamTableAmRoutine()->tuple_insert(rel, slot, cid, options, bistate);
+}
+
+static void
+cmk_tuple_insert_speculative(Relation rel, TupleTableSlot *slot,
+							 CommandId cid, int options,
+							 BulkInsertState bistate, uint32 specToken)
+{
+	require_keys(rel);
+	GetHeapamTableAmRoutine()->tuple_insert_speculative(rel, slot, cid, options,
+														bistate, specToken);
+}
+
+static void
+cmk_multi_insert(Relation rel, TupleTableSlot **slots, int nslots,
+				 CommandId cid, int options, BulkInsertState bistate)
+{
+	require_keys(rel);
+	GetHeapamTableAmRoutine()->multi_insert(rel, slots, nslots, cid, options, bistate);
+}
+
+static TM_Result
+cmk_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot,
+				 CommandId cid, Snapshot snapshot, Snapshot crosscheck,
+				 bool wait, TM_FailureData *tmfd, LockTupleMode *lockmode,
+				 bool *update_indexes)
+{
+	require_keys(rel);
+	return GetHeapamTableAmRoutine()->tuple_update(rel, otid, slot, cid, snapshot,
+												   crosscheck, wait, tmfd,
+												   lockmode, update_indexes);
+}
+
 static double
 cmk_index_build_range_scan(Relation table_rel, Relation index_rel,
 						   struct IndexInfo *index_info, bool allow_sync,
@@ -191,6 +283,10 @@ cmk_heap_init(void)
 	cmk_heap_methods = *GetHeapamTableAmRoutine();
 	cmk_heap_methods.relation_set_new_filenode = cmk_relation_set_new_filenode;
 	cmk_heap_methods.relation_copy_data = cmk_relation_copy_data;
+	cmk_heap_methods.tuple_insert = cmk_tuple_insert;
+	cmk_heap_methods.tuple_insert_speculative = cmk_tuple_insert_speculative;
+	cmk_heap_methods.multi_insert = cmk_multi_insert;
+	cmk_heap_methods.tuple_update = cmk_tuple_update;
 	cmk_heap_methods.index_build_range_scan = cmk_index_build_range_scan;
 	cmk_heap_methods.index_validate_scan = cmk_index_validate_scan;
 	methods_ready = true;

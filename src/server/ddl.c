@@ -14,7 +14,8 @@
  * - ALTER TABLE … SET ACCESS METHOD cmk_heap: the indexes were plain and are to be
  *	 sealed;
  * - … SET TABLESPACE creates the new file before it removes the old: what is moved
- *	 belongs to the named relation and is as it is.  ALL IN TABLESPACE moves many:
+ *	 belongs to the named relation and is as it is.  ALL IN TABLESPACE moves many,
+ *	 and together with other commands a rewrite may reach partitions and children:
  *	 sealed, if this database could hold a sealed relation at all;
  * - CREATE DATABASE and ALTER DATABASE SET TABLESPACE: each file as its source.
  */
@@ -24,6 +25,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
@@ -160,11 +162,23 @@ database_tablespace(Oid dboid)
 	return spc;
 }
 
+/* The lock keeps the name from being given to another database meanwhile. */
 static void
 statement_copies(CmkStatement *st, const char *source)
 {
-	st->kind = CMK_STMT_COPY_DATABASE;
 	st->source_db = get_database_oid(source, true);
+	if (OidIsValid(st->source_db))
+	{
+		LockSharedObject(DatabaseRelationId, st->source_db, 0, AccessShareLock);
+		if (get_database_oid(source, true) != st->source_db)
+			st->source_db = InvalidOid;
+	}
+	if (!OidIsValid(st->source_db))
+	{
+		st->kind = CMK_STMT_SEAL;
+		return;
+	}
+	st->kind = CMK_STMT_COPY_DATABASE;
 	st->source_spc = database_tablespace(st->source_db);
 }
 
@@ -193,9 +207,11 @@ statement_createdb(CmkStatement *st, const CreatedbStmt *stmt)
 }
 
 /*
- * ALTER TABLE or INDEX … SET TABLESPACE.  The relation is locked as the command
- * itself will, so that what is seen here stays true; whoever may not alter it is
- * not kept waiting, and refused by the command.
+ * ALTER TABLE or INDEX … SET TABLESPACE, and nothing else: this moves the relation
+ * and its TOAST table and no other.  The relation is locked as the command itself
+ * will, so that what is seen here stays true, unless an event trigger of this very
+ * session changes it (CmkStatement.disturbed); whoever may not alter it is not
+ * kept waiting, and refused by the command.
  */
 static CmkStatementKind
 moved_relation_kind(const AlterTableStmt *stmt)
@@ -238,8 +254,10 @@ statement_altertable(CmkStatement *st, const AlterTableStmt *stmt)
 		else if (cmd->subtype == AT_SetTableSpace)
 			moves = true;
 	}
-	if (moves)
+	if (moves && list_length(stmt->cmds) == 1)
 		st->kind = moved_relation_kind(stmt);
+	else if (moves)
+		st->kind = cmk_database_may_seal() ? CMK_STMT_SEAL : CMK_STMT_PLAIN;
 }
 
 static void
@@ -271,9 +289,11 @@ cmk_process_utility(PlannedStmt *pstmt, const char *queryString,
 					ParamListInfo params, QueryEnvironment *queryEnv,
 					DestReceiver *dest, QueryCompletion *qc)
 {
-	CmkStatement st = {CMK_STMT_FOLLOW, InvalidOid, InvalidOid, cmk_statement};
+	CmkStatement st = {CMK_STMT_FOLLOW, InvalidOid, InvalidOid, false, cmk_statement};
 
-	if (cmk_is_configured())
+	for (CmkStatement *outer = cmk_statement; outer != NULL; outer = outer->outer)
+		outer->disturbed = true;
+	if (cmk_is_configured() && !RecoveryInProgress())
 		describe_statement(&st, pstmt->utilityStmt);
 
 	cmk_statement = &st;

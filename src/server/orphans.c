@@ -7,10 +7,11 @@
  * harm, but "every DEK of a dropped table is gone in the end" is a promise.  When
  * recovery has ended no birth is under way, and what has no file then never will.
  *
- * With one exception: a tablespace that is not mounted has no files either.  The
- * server starts without it and serves it again when it is back; its keys must
- * have waited.  So a missing file counts only if the directory that should hold
- * it is there.
+ * A tablespace that is not mounted has no files either.  The server starts without
+ * it and serves it again when it is back, and meanwhile replay may have made its
+ * directories anew at the mount point, so that they prove nothing.  There a
+ * missing file counts only for a record that was made after the checkpoint from
+ * which this start of the server began: its whole life was replayed.
  */
 #include "postgres.h"
 
@@ -18,12 +19,18 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "common/relpath.h"
+#include "miscadmin.h"
 
 #include "compat.h"
 #include "filekind.h"
 #include "orphans.h"
 #include "state.h"
+
+/* Time of the checkpoint that this start began from, microseconds since 1970. */
+static int64 replay_began = PG_INT64_MAX;
 
 /* true only if the system says that there is no such file. */
 static bool
@@ -33,7 +40,7 @@ is_missing(const char *path)
 }
 
 static bool
-is_orphan(const CmkRelId *id)
+has_no_file(const CmkRelId *id)
 {
 	char		path[128];
 
@@ -43,12 +50,36 @@ is_orphan(const CmkRelId *id)
 		if (!is_missing(path))
 			return false;
 	}
-	if (id->spc == CMK_SPC_DEFAULT || id->spc == CMK_SPC_GLOBAL)
-		return true;
-	*strrchr(path, '/') = '\0';
-	return !is_missing(path);
+	return true;
 }
 
+static bool
+is_orphan(const CmkDekInfo *info)
+{
+	bool		in_tablespace = info->id.spc != CMK_SPC_DEFAULT &&
+	info->id.spc != CMK_SPC_GLOBAL;
+
+	return has_no_file(&info->id) &&
+		(!in_tablespace || info->created > replay_began);
+}
+
+void
+cmk_note_replay_start(void)
+{
+	bool		crc_ok;
+	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
+
+	replay_began = crc_ok ? (int64) control->checkPointCopy.time * 1000000 : PG_INT64_MAX;
+	pfree(control);
+}
+
+/*
+ * Sessions may be born already: a standby that is being promoted has some, and
+ * they may write from the moment at which recovery is called over.  One may be
+ * between its record and its file.  So the file is looked for again after the
+ * record was made a tombstone; and whoever creates a file looks at its record
+ * after that (relfile_opened).  One of the two sees the other.
+ */
 void
 cmk_sweep_orphans(void)
 {
@@ -58,11 +89,16 @@ cmk_sweep_orphans(void)
 
 	while (cmk_registry_next(&cursor, &info))
 	{
-		if (info.state != CMK_DEK_LIVE || !is_orphan(&info.id))
+		int			result;
+
+		if (info.state != CMK_DEK_LIVE || !is_orphan(&info))
 			continue;
 		cmk_lock_keyring();
-		if (cmk_keyring_death(&info.id, GetXLogInsertRecPtr(), &err) < 0)
-			ereport(LOG, (errmsg("pg_cmk: %s", err.message)));
+		result = cmk_keyring_death(&info.id, GetXLogInsertRecPtr(), &err);
+		if (!has_no_file(&info.id))
+			result = cmk_keyring_revive(&info.id, &err);
 		cmk_unlock_keyring();
+		if (result < 0)
+			ereport(LOG, (errmsg("pg_cmk: %s", err.message)));
 	}
 }

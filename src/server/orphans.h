@@ -6,9 +6,14 @@
 #define CMK_ORPHANS_H
 
 /*
- * Makes tombstones of all live records whose relation has no file.  Only when no
- * process can be between the steps of a birth: in the startup process, when
- * recovery has ended.  Does not ereport; takes the keyring's lock.
+ * Before the startup process runs, in the process that starts it: remembers from
+ * which checkpoint it will begin.
+ */
+extern void cmk_note_replay_start(void);
+
+/*
+ * Makes tombstones of all live records whose relation has no file.  In the startup
+ * process, when recovery has ended.  Does not ereport; takes the keyring's lock.
  */
 extern void cmk_sweep_orphans(void);
 

@@ -27,14 +27,27 @@ PG_MODULE_MAGIC;
 void		_PG_init(void);
 
 char	   *cmk_key_url = NULL;
-int			cmk_scope = CMK_SCOPE_TABLES;
+char	   *cmk_scope = NULL;
 char	   *cmk_debug_crash_at = NULL;
 char	   *cmk_debug_pause_at = NULL;
 
-static const struct config_enum_entry scope_options[] = {
-	{"tables", CMK_SCOPE_TABLES, false},
-	{NULL, 0, false}
-};
+/*
+ * A string and not an enum: the server would start with an enum's default and a
+ * warning if its value is unknown, and then seal less than was asked for.
+ */
+static bool
+check_scope(char **newval, void **extra, GucSource source)
+{
+	if (strcmp(*newval, "tables") == 0)
+		return true;
+	if (process_shared_preload_libraries_in_progress)
+		ereport(FATAL,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for parameter \"%s\": \"%s\"", "pg_cmk.scope", *newval),
+				 errhint("Available values: tables.")));
+	GUC_check_errhint("Available values: tables.");
+	return false;
+}
 
 static void
 define_settings(void)
@@ -45,12 +58,12 @@ define_settings(void)
 							   &cmk_key_url, "",
 							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
-	DefineCustomEnumVariable("pg_cmk.scope",
-							 "Which relations are sealed.",
-							 NULL,
-							 &cmk_scope, CMK_SCOPE_TABLES, scope_options,
-							 PGC_POSTMASTER, 0,
-							 NULL, NULL, NULL);
+	DefineCustomStringVariable("pg_cmk.scope",
+							   "Which relations are sealed: tables.",
+							   NULL,
+							   &cmk_scope, "tables",
+							   PGC_POSTMASTER, 0,
+							   check_scope, NULL, NULL);
 	DefineCustomStringVariable("pg_cmk.debug_crash_at",
 							   "For tests: the step of a key's birth at which this process crashes.",
 							   NULL,

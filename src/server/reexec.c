@@ -10,8 +10,9 @@
  * memory, no child.
  *
  * The server has changed its directory to the data directory by then, so what
- * the user gave relative to the old one must be made absolute: -D, PGDATA and the
- * file-location settings.  Everything else on the command line stays as it was,
+ * the user gave relative to the old one must be made absolute: the program's name,
+ * -D, PGDATA and the file-location settings, on the command line and in the
+ * configuration file.  Everything else on the command line stays as it was,
  * since pg_ctl and Debian's tools compare it.
  */
 #include "postgres.h"
@@ -150,6 +151,36 @@ append_setting(Args *args, const char *name)
 }
 
 /*
+ * Locations that a configuration file gives relative to the directory in which the
+ * server was started: what the server made of them goes to the command line.
+ */
+static void
+append_locations_of_file(Args *args, const char *const *names, int n,
+						 const char **given)
+{
+	ConfigVariable *head = NULL;
+	ConfigVariable *tail = NULL;
+
+	(void) ParseConfigFile(GetConfigOption("config_file", false, false), true,
+						   NULL, 0, 0, DEBUG1, &head, &tail);
+	for (int i = 0; i < n; i++)
+	{
+		const char *value = NULL;
+
+		for (ConfigVariable *item = head; item != NULL; item = item->next)
+			if (!item->ignore && item->errmsg == NULL &&
+				pg_strcasecmp(item->name, names[i]) == 0)
+				value = item->value;
+		if (given[i] == NULL && value != NULL && !is_absolute_path(value))
+		{
+			append_setting(args, names[i]);
+			given[i] = value;
+		}
+	}
+	FreeConfigVariables(head);
+}
+
+/*
  * Makes the locations on the command line and in PGDATA absolute.  getopt() runs
  * over a copy of the pointers, since it reorders them.
  */
@@ -164,6 +195,7 @@ make_locations_absolute(Args *args)
 	const char *pgdata = getenv("PGDATA");
 	int			argc = args->argc;
 	char	  **argv = palloc((argc + 1) * sizeof(char *));
+	bool		have_config_file;
 	int			skip;
 	int			opt;
 
@@ -187,20 +219,22 @@ make_locations_absolute(Args *args)
 	}
 	optind = 1;
 
+	have_config_file = given[0] != NULL;
 	for (int i = 0; i < (int) lengthof(files); i++)
 		if (given[i] != NULL && !is_absolute_path(given[i]))
 			replace_value(args, given[i], GetConfigOption(files[i], false, false));
 
+	append_locations_of_file(args, files, (int) lengthof(files), given);
 	if ((dir != NULL && !is_absolute_path(dir)) ||
 		(dir == NULL && pgdata != NULL && !is_absolute_path(pgdata)))
 	{
-		char	   *absolute = config_directory(given[0] != NULL);
+		char	   *absolute = config_directory(have_config_file);
 
 		if (dir != NULL)
 			replace_value(args, dir, absolute);
 		else
 			setenv("PGDATA", absolute, 1);
-		if (given[0] != NULL)
+		if (have_config_file)
 			for (int i = 1; i < (int) lengthof(files); i++)
 				if (given[i] == NULL)
 					append_setting(args, files[i]);
@@ -250,6 +284,8 @@ cmk_require_seam(void)
 				 errhint("It is installed beside pg_cmk.so by \"make install\".")));
 
 	args = read_own_arguments();
+	if (!is_absolute_path(args.argv[0]) && strchr(args.argv[0], '/') != NULL)
+		args.argv[0] = my_exec_path;	/* found from where it was started */
 	make_locations_absolute(&args);
 	set_preload(seam);
 	ereport(DEBUG1, (errmsg_internal("pg_cmk: executing \"%s\" again with \"%s\"",

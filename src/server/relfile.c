@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../keyring/damaged.h"
 #include "../keyring/keycache.h"
 #include "../keyring/keyring.h"
 #include "../seal/page.h"
@@ -30,6 +31,7 @@
 
 /* CmkSeamFile.flags */
 #define FILE_WHOLE		0x01	/* no page of it may be plain */
+#define FILE_LOST		0x02	/* a damaged record claims to hold its key */
 
 CmkSeamReal cmk_real;
 
@@ -98,7 +100,7 @@ resolve(CmkSeamFile *file)
 	while (file->epoch != epoch)
 	{
 		file->slot = NO_SLOT;
-		file->flags &= ~FILE_WHOLE;
+		file->flags &= ~(FILE_WHOLE | FILE_LOST);
 		if (lookup(&id, &ref, &info))
 		{
 			file->slot = ref.slot;
@@ -107,6 +109,8 @@ resolve(CmkSeamFile *file)
 			if (info.flags & CMK_DEK_WHOLE)
 				file->flags |= FILE_WHOLE;
 		}
+		else if (cmk_damaged_refuse(&id, NULL) < 0)
+			file->flags |= FILE_LOST;
 		file->epoch = epoch;
 		epoch = cmk_registry_epoch();
 	}
@@ -135,6 +139,11 @@ find_cipher(CmkSeamFile *file, bool *sealed)
 
 		/* The slot changed.  The epoch follows only after it: do not wait. */
 		file->epoch = NO_EPOCH;
+	}
+	if (file->flags & FILE_LOST)
+	{
+		*sealed = true;
+		errno = ENOKEY;
 	}
 	return NULL;
 }
@@ -229,7 +238,7 @@ open_page(CmkSeamFile *file, uint8_t *page, uint32_t block)
 	x = cipher_for(file, &sealed);
 	if (x == NULL)
 	{
-		if (sealed)
+		if (sealed && !(file->flags & FILE_LOST))
 			return -1;
 		if (config->checksums &&
 			cmk_page_checksum(page, block) != stored_checksum(page))

@@ -122,6 +122,13 @@ on_died(const CmkRelId *id)
 static int
 on_control_opening(void)
 {
+	CmkError	err;
+
+	if (cmk_is_configured() && cmk_keyring_file_moved(&err))
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("%s", err.message), errdetail("%s", err.detail),
+				 errhint("%s", err.hint)));
 	if (cmk_keyring_sync() < 0)
 	{
 		log_line("could not fsync file \"%s\": %s", CMK_KEYS_FILE, strerror(errno));

@@ -67,7 +67,7 @@ cmk_status(PG_FUNCTION_ARGS)
 	nulls[6] = cmk_shared->last_validated == 0;
 	values[6] = TimestampTzGetDatum(cmk_shared->last_validated);
 	nulls[7] = true;			/* next_validation */
-	put_text(values, nulls, 8, "tables");
+	put_text(values, nulls, 8, cmk_scope);
 	values[9] = BoolGetDatum(false);
 	nulls[10] = !configured;
 	if (configured)

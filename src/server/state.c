@@ -20,6 +20,7 @@
 
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "storage/dsm_impl.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -29,6 +30,7 @@
 #include "../seal/secret.h"
 #include "../vault/provider.h"
 #include "compat.h"
+#include "orphans.h"
 #include "proof.h"
 #include "state.h"
 
@@ -412,6 +414,18 @@ cmk_shmem_request(void)
 	RequestNamedLWLockTranche(CMK_TRANCHE, 1);
 }
 
+/* Parallel workers would share tuples through a mapped file: in clear, on disk. */
+static void
+refuse_mapped_memory(void)
+{
+	if (cmk_key_url[0] != '\0' && dynamic_shared_memory_type == DSM_IMPL_MMAP)
+		ereport(FATAL,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("dynamic_shared_memory_type = mmap cannot be used with pg_cmk"),
+				 errdetail("It puts rows that parallel workers share into files, in clear."),
+				 errhint("Use posix or sysv.")));
+}
+
 static void
 cmk_shmem_startup(void)
 {
@@ -424,11 +438,14 @@ cmk_shmem_startup(void)
 	if (!opened)
 	{
 		cmk_prove_seam();
+		refuse_mapped_memory();
 		open_keyring();
-		report_locked();
 	}
-	opened = true;
+	cmk_note_replay_start();
 	report_open_keyring();
+	if (!opened)
+		report_locked();
+	opened = true;
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	cmk_shared = ShmemInitStruct("pg_cmk", sizeof(CmkShared), &found);

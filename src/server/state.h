@@ -20,11 +20,9 @@
 
 /* settings */
 extern char *cmk_key_url;
-extern int	cmk_scope;
+extern char *cmk_scope;
 extern char *cmk_debug_crash_at;
 extern char *cmk_debug_pause_at;
-
-#define CMK_SCOPE_TABLES	0
 
 typedef struct CmkShared
 {
