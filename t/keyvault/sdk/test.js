@@ -59,6 +59,19 @@ async function refused(promise) {
 	return assert.fail('was not refused');
 }
 
+/*
+ * Why it fails on a new connection.  Those that were open are closed when the
+ * vault changes underneath, which the client may find out only on using one.
+ */
+async function failure(ask) {
+	for (;;) {
+		const e = await ask().then(() => ({}), (error) => error);
+
+		if (!/socket hang up|ECONNRESET/.test(e.message))
+			return e;
+	}
+}
+
 async function list(iterator) {
 	const all = [];
 
@@ -437,12 +450,8 @@ describe('the way to the vault', () => {
 		await client.createRsaKey('kek');
 		for (const variant of ['wrong-ca', 'wrong-host', 'expired', 'not-yet-valid']) {
 			await call('tls.set', { variant });
-			let e;
+			const e = await failure(() => client.getKey('kek'));
 
-			/* connections that were open are closed, which the client may find out only now */
-			do
-				e = await client.getKey('kek').then(() => ({}), (error) => error);
-			while (/socket hang up|ECONNRESET/.test(e.message));
 
 			await call('tls.set', { variant: 'good' });
 			assert.match(String(e.code), /CERT|SIGNATURE|ALTNAME/, `${variant}: ${e.stack}`);
@@ -479,7 +488,7 @@ describe('the way to the vault', () => {
 
 		await client.createRsaKey('kek');
 		await call('vault.down', { vault: name });
-		await assert.rejects(client.getKey('kek'), { code: 'ECONNREFUSED' });
+		assert.strictEqual((await failure(() => client.getKey('kek'))).code, 'ECONNREFUSED');
 		await call('vault.up', { vault: name });
 		await client.getKey('kek');
 	});
@@ -583,18 +592,5 @@ describe('identities', () => {
 		await read(assigned());
 		await read(new ManagedIdentityCredential(quick));
 		delete process.env.AZURE_POD_IDENTITY_AUTHORITY_HOST;
-	});
-
-	it('a managed identity of App Service', async () => {
-		const user = await call('identity.create', { kind: 'user' });
-
-		await allow(user.client_id);
-		process.env.IDENTITY_ENDPOINT = facts.app_service.endpoint;
-		process.env.IDENTITY_HEADER = 'wrong';
-		await assert.rejects(read(new ManagedIdentityCredential({ clientId: user.client_id, ...quick })));
-		process.env.IDENTITY_HEADER = facts.app_service.header;
-		await read(new ManagedIdentityCredential({ clientId: user.client_id, ...quick }));
-		delete process.env.IDENTITY_ENDPOINT;
-		delete process.env.IDENTITY_HEADER;
 	});
 });
