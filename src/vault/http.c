@@ -345,7 +345,6 @@ reason_of(CURLcode rc, bool answered)
 			return CMK_REASON_TLS;
 		case CURLE_SSL_CACERT_BADFILE:
 		case CURLE_SSL_ENGINE_INITFAILED:
-		case CURLE_UNSUPPORTED_PROTOCOL:
 		case CURLE_URL_MALFORMAT:
 			return CMK_REASON_CONFIG;
 		case CURLE_COULDNT_CONNECT:
@@ -357,7 +356,9 @@ reason_of(CURLcode rc, bool answered)
 		case CURLE_RECV_ERROR:
 			return answered ? CMK_REASON_MALFORMED : CMK_REASON_CONNECT;
 		default:
-			return answered || rc == CURLE_WEIRD_SERVER_REPLY ?
+			/* an answer in HTTP/0.9 is an "unsupported protocol" */
+			return answered || rc == CURLE_WEIRD_SERVER_REPLY ||
+				rc == CURLE_UNSUPPORTED_PROTOCOL ?
 				CMK_REASON_MALFORMED : CMK_REASON_CONNECT;
 	}
 }

@@ -70,7 +70,10 @@ cmk_request_send(CmkVault *v, CmkHttpRequest *req, uint64_t *count,
 		if (wait >= req->deadline - cmk_http_clock())
 			return 0;
 		if (cmk_http_sleep(v->http, wait, out) < 0)
-			return -1;
+			return cmk_fail_detail(&out->err,
+								   "The last answer was %d.%s%s", ans->status,
+								   ans->request_id[0] != '\0' ? " Request id: " : "",
+								   ans->request_id);
 	}
 }
 

@@ -188,6 +188,10 @@ cmk_token_get(CmkVault *v, int64_t deadline, CmkOutcome *out)
 	if (is_fresh(v))
 		return 0;
 	cmk_token_forget(v);
+
+	/* what the vault answered last has nothing to do with what comes now */
+	out->http_status = 0;
+	out->request_id[0] = '\0';
 	if (v->pinned == CMK_IDENTITY_NONE)
 		v->pinned = choose(v);
 	if (v->pinned == CMK_IDENTITY_NONE)
