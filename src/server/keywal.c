@@ -30,8 +30,8 @@ cmk_replayed_rmid(void)
 	return XLogRecGetRmid(replaying);
 }
 
-static void
-log_root(void)
+void
+cmk_log_root(void)
 {
 	CmkRootFile rf;
 	CmkError	err;
@@ -49,7 +49,7 @@ void
 cmk_log_birth(const uint8_t image[CMK_RECORD_SIZE])
 {
 	if (pg_atomic_read_u32(&cmk_shared->root_logged) == 0)
-		log_root();
+		cmk_log_root();
 	XLogBeginInsert();
 	XLogRegisterData(unconstify(char *, (const char *) image), CMK_RECORD_SIZE);
 	XLogInsert(CMK_RMGR_ID, XLOG_CMK_BIRTH);
