@@ -90,9 +90,10 @@ foreach my $point (@points)
 		ok( wait_until(
 				'the server is up again',
 				sub {
-					is_up()
-					  && log_since($node, $offset) =~
-					  /all server processes terminated; reinitializing/;
+					# In this order: it was up before it noticed, too.
+					log_since($node, $offset) =~
+					  /all server processes terminated; reinitializing/
+					  && is_up();
 				}),
 			"$what: the server restarts its processes");
 		like(log_since($node, $offset), qr/crashing at "\Q$point\E"/,

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "access/rmgr.h"
@@ -25,10 +26,13 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "../keyring/damaged.h"
+#include "../seal/page.h"
 #include "birth.h"
 #include "compat.h"
 #include "filekind.h"
 #include "keywal.h"
+#include "relfile.h"
 #include "state.h"
 
 /* Relations with their own list in this backend, until the transaction ends. */
@@ -181,13 +185,35 @@ main_file_exists(const CmkRelId *id)
 }
 
 /*
+ * A file that has no key: has it lost it?  Then its first page is sealed all the
+ * same, or a damaged record claims to be its key.
+ */
+static bool
+has_lost_key(const CmkRelId *id)
+{
+	PGAlignedBlock page;
+	char		path[128];
+	bool		lost = cmk_damaged_refuse(id, NULL) < 0;
+	int			fd;
+
+	cmk_relation_path(id, MAIN_FORKNUM, path, sizeof(path));
+	fd = lost ? -1 : cmk_real.open(path, O_RDONLY | PG_BINARY);
+	if (fd < 0)
+		return lost;
+	lost = cmk_real.pread(fd, page.data, BLCKSZ, 0) == BLCKSZ &&
+		cmk_page_kind(page.data) == CMK_PAGE_SEALED;
+	cmk_real.close(fd);
+	return lost;
+}
+
+/*
  * What does the new file replace?  RelationSetNewRelfilenode() (REINDEX, TRUNCATE,
  * the indexes of a rewritten table) schedules the old file for removal and then
  * creates the new one, in the same directory; the server's list begins with the
  * newest.  REINDEX (TABLESPACE) has changed the tablespace before, so that the
  * newest entry names a file that never was, and an earlier one of the same number
- * is the one.  Plain is what is there and has no key; what cannot be found is
- * taken for sealed.
+ * is the one.  Plain is what is there and has no key and never had; what cannot be
+ * found is taken for sealed.
  */
 static Guess
 guess_by_replaced(const CmkRelId *id)
@@ -210,7 +236,7 @@ guess_by_replaced(const CmkRelId *id)
 
 		if (old.db != id->db || old.rel != rels[0].relNode)
 			continue;
-		if (cmk_registry_find(&old, &ref))
+		if (cmk_registry_find(&old, &ref) || has_lost_key(&old))
 		{
 			result = GUESS_SEALED;
 			break;

@@ -29,7 +29,10 @@
 #include "orphans.h"
 #include "state.h"
 
-/* Time of the checkpoint that this start began from, microseconds since 1970. */
+/*
+ * The end of the second in which the checkpoint was made that this start began
+ * from, microseconds since 1970: its time is known in seconds.
+ */
 static int64 replay_began = PG_INT64_MAX;
 
 /* true only if the system says that there is no such file. */
@@ -69,7 +72,8 @@ cmk_note_replay_start(void)
 	bool		crc_ok;
 	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
 
-	replay_began = crc_ok ? (int64) control->checkPointCopy.time * 1000000 : PG_INT64_MAX;
+	replay_began = crc_ok ?
+		((int64) control->checkPointCopy.time + 1) * 1000000 : PG_INT64_MAX;
 	pfree(control);
 }
 
