@@ -73,6 +73,27 @@ host_is_numeric(const char *host)
 	return strspn(last, "0123456789") == strlen(last);
 }
 
+/*
+ * Four numbers in decimal.  "127.1", "0177.0.0.1" and "0x7f000001" are the same
+ * address to some readers, libcurl among them, and something else to others.
+ */
+static bool
+host_is_ipv4(const char *host)
+{
+	int			i;
+
+	for (i = 0; i < 4; i++)
+	{
+		size_t		n = strspn(host, "0123456789");
+
+		if (n == 0 || n > 3 || (n > 1 && host[0] == '0') || atoi(host) > 255 ||
+			host[n] != (i < 3 ? '.' : '\0'))
+			return false;
+		host += n + 1;
+	}
+	return true;
+}
+
 bool
 cmk_host_below(const char *host, const char *domain)
 {
@@ -179,6 +200,8 @@ parse_authority(const char *s, size_t len, CmkEndpoint *out)
 	out->host[hostlen] = '\0';
 	if (!host_is_plain(out->host) && !host_is_ipv6_loopback(out->host))
 		return -1;
+	if (host_is_numeric(out->host) && !host_is_ipv4(out->host))
+		return -1;
 	if (port == (out->tls ? 443 : 80))
 		snprintf(out->base, sizeof(out->base), "%s://%s",
 				 out->tls ? "https" : "http", out->host);
@@ -222,19 +245,11 @@ cmk_endpoint_parse(const char *url, CmkEndpoint *out)
 bool
 cmk_endpoint_is_local(const CmkEndpoint *e)
 {
-	unsigned	a,
-				b,
-				c,
-				d;
-	char		more;
-
 	if (strcmp(e->host, "localhost") == 0 ||
 		cmk_host_below(e->host, "localhost") || host_is_ipv6_loopback(e->host))
 		return true;
-	if (sscanf(e->host, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &more) != 4 ||
-		a > 255 || b > 255 || c > 255 || d > 255)
-		return false;
-	return a == 127 || (a == 169 && b == 254);
+	return host_is_ipv4(e->host) && (strncmp(e->host, "127.", 4) == 0 ||
+									 strncmp(e->host, "169.254.", 8) == 0);
 }
 
 /* ---- key URLs ---- */
