@@ -132,6 +132,12 @@ for my $name (keys %methods)
 	};
 }
 
+# The table, for the test of this module.
+sub methods
+{
+	return \%methods;
+}
+
 # Perl does not tell 1 from true, nor "1" from 1; JSON does.
 my %boolean = map { $_ => 1 } qw(enabled all rbac purge_protection soft_delete
   protected_subscription own_port disabled deleted missing_principal reset hang

@@ -8,87 +8,13 @@
 
 const assert = require('assert');
 const crypto = require('crypto');
-const fs = require('fs');
-const os = require('os');
-const path = require('path');
-const { execFileSync } = require('child_process');
-const { after, before, describe, it } = require('node:test');
-const { connect } = require('../lib/client');
+const { before, describe, it } = require('node:test');
+const { ClientSecretCredential } = require('@azure/identity');
 const {
-	ClientCertificateCredential, ClientSecretCredential, ManagedIdentityCredential, WorkloadIdentityCredential,
-} = require('@azure/identity');
-const { CryptographyClient, KeyClient } = require('@azure/keyvault-keys');
+	authority, call, cryptoOf, failure, keysOf, list, makeVault, refused, theApp,
+} = require('./harness');
 
-/* run starts the vault beside its own temporary files and names it by its CA. */
-const dir = path.dirname(process.env.NODE_EXTRA_CA_CERTS);
-const control = connect(dir);
-const { facts } = control;
-const call = (method, params) => control.call(method, params);
-const authority = { authorityHost: facts.authority_host, disableInstanceDiscovery: true };
 const now = () => Math.floor(Date.now() / 1000);
-const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'keyvault-sdk-test.'));
-
-let app;			/* the application that may do all */
-let credential;
-
-const quick = { retryOptions: { maxRetries: 0 } };
-const keysOf = (url, who = credential, options = quick) => new KeyClient(url, who, options);
-const cryptoOf = (key, who = credential, options = quick) => new CryptographyClient(key, who, options);
-
-/* A vault of its own for a test, where app may do everything. */
-async function makeVault(options = {}) {
-	const name = 'v' + crypto.randomBytes(6).toString('hex');
-	const { url } = await call('vault.create', { name, ...options });
-
-	await call('grant', { vault: name, principal: app.client_id, permissions: 'Key Vault Crypto Officer' });
-	return { name, url, client: keysOf(url) };
-}
-
-/* The promise fails as a RestError of the service: { statusCode, code, inner }. */
-async function refused(promise) {
-	try {
-		await promise;
-	} catch (e) {
-		if (e.name !== 'RestError')
-			throw e;
-		/* the SDK's spelling; on the wire it is innererror */
-		const { innerError } = e.details.error;
-
-		return { status: e.statusCode, code: e.code, message: e.message, inner: innerError && innerError.code };
-	}
-	return assert.fail('was not refused');
-}
-
-/*
- * Why it fails on a new connection.  Those that were open are closed when the
- * vault changes underneath, which the client may find out only on using one.
- */
-async function failure(ask) {
-	for (;;) {
-		const e = await ask().then(() => ({}), (error) => error);
-
-		if (!/socket hang up|ECONNRESET/.test(e.message))
-			return e;
-	}
-}
-
-async function list(iterator) {
-	const all = [];
-
-	for await (const entry of iterator)
-		all.push(entry);
-	return all;
-}
-
-before(async () => {
-	app = await call('app.create');
-	credential = new ClientSecretCredential(app.tenant_id, app.client_id, app.client_secret, authority);
-});
-
-after(() => {
-	control.close();
-	fs.rmSync(scratch, { recursive: true });
-});
 
 describe('keys', () => {
 	for (const size of [2048, 3072, 4096]) {
@@ -389,13 +315,13 @@ describe('access', () => {
 			};
 
 			for (const [permission, use] of Object.entries(uses)) {
-				await call('revoke', { vault: name, principal: app.client_id, permissions: [permission] });
+				await call('revoke', { vault: name, principal: theApp().client_id, permissions: [permission] });
 				const no = await refused(use());
 
 				assert.deepStrictEqual([no.status, no.code, no.inner],
 					[403, 'Forbidden', rbac ? 'ForbiddenByRbac' : 'ForbiddenByPolicy']);
-				assert.ok(no.message.includes(app.oid));
-				await call('grant', { vault: name, principal: app.client_id, permissions: [permission] });
+				assert.ok(no.message.includes(theApp().oid));
+				await call('grant', { vault: name, principal: theApp().client_id, permissions: [permission] });
 				await use();
 			}
 		});
@@ -419,7 +345,7 @@ describe('access', () => {
 		const { url } = await makeVault();
 		const { tenant_id } = await call('tenant.create');
 		const holding = async (params) => {
-			const { token } = await call('token.issue', { client_id: app.client_id, resource: 'https://vault.localhost', ...params });
+			const { token } = await call('token.issue', { client_id: theApp().client_id, resource: 'https://vault.localhost', ...params });
 
 			return { getToken: () => Promise.resolve({ token, expiresOnTimestamp: Date.now() + 3600e3 }) };
 		};
@@ -464,7 +390,7 @@ describe('the way to the vault', () => {
 
 		await client.createRsaKey('kek');
 		await call('fault.add', { match: { vault: name, op: 'get' }, status: 429, retry_after: 1, count: 2 });
-		const patient = keysOf(url, credential, {});
+		const patient = keysOf(url, undefined, {});
 		const began = Date.now();
 
 		await patient.getKey('kek');
@@ -491,106 +417,5 @@ describe('the way to the vault', () => {
 		assert.strictEqual((await failure(() => client.getKey('kek'))).code, 'ECONNREFUSED');
 		await call('vault.up', { vault: name });
 		await client.getKey('kek');
-	});
-});
-
-describe('identities', () => {
-	let vault;
-
-	before(async () => {
-		vault = await makeVault();
-		await vault.client.createRsaKey('kek');
-	});
-
-	const allow = (principal) => call('grant', { vault: vault.name, principal, permissions: ['get'] });
-	const read = (who) => keysOf(vault.url, who).getKey('kek');
-
-	/* The number in error_codes of the token endpoint's answer. */
-	async function aadsts(who) {
-		try {
-			await read(who);
-		} catch (e) {
-			assert.match(e.name, /^Authentication(Required)?Error$/, e.stack);
-			return Number(/AADSTS(\d+)/.exec(e.message)[1]);
-		}
-		return assert.fail('was not refused');
-	}
-
-	it('a client secret, and its refusals', async () => {
-		const mine = await call('app.create');
-		const make = (secret = mine.client_secret, tenant = mine.tenant_id, id = mine.client_id) =>
-			new ClientSecretCredential(tenant, id, secret, { ...authority, additionallyAllowedTenants: ['*'] });
-
-		await allow(mine.client_id);
-		await read(make());
-		assert.strictEqual(await aadsts(make('wrong')), 7000215);
-		assert.strictEqual(await aadsts(make(undefined, undefined, crypto.randomUUID())), 700016);
-		await call('app.expire_secrets', { client_id: mine.client_id });
-		assert.strictEqual(await aadsts(make()), 7000222);
-		await call('app.expire_secrets', { client_id: mine.client_id, expires: null });
-		for (const [state, number] of [['disabled', 7000112], ['missing_principal', 7000229], ['deleted', 700016]]) {
-			await call('app.set', { client_id: mine.client_id, [state]: true });
-			assert.strictEqual(await aadsts(make()), number);
-			await call('app.set', { client_id: mine.client_id, [state]: false });
-		}
-		await read(make());
-		const { tenant_id } = await call('tenant.create');
-
-		await call('vault.set', { vault: vault.name, tenant: tenant_id });
-		await call('tenant.delete', { tenant: tenant_id });
-		await assert.rejects(read(make()), /90002|endpoints_resolution_error/);
-		await call('vault.set', { vault: vault.name, tenant: facts.tenant_id });
-	});
-
-	it('a certificate', async () => {
-		const mine = await call('app.create', { secret: false });
-		const file = path.join(scratch, 'app.pem');
-
-		execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=app', '-days', '2',
-			'-keyout', file + '.key', '-out', file + '.crt'], { stdio: 'ignore' });
-		fs.writeFileSync(file, fs.readFileSync(file + '.key') + fs.readFileSync(file + '.crt'), { mode: 0o600 });
-		const make = () => new ClientCertificateCredential(mine.tenant_id, mine.client_id, file, authority);
-
-		await allow(mine.client_id);
-		assert.strictEqual(await aadsts(make()), 700027);
-		await call('app.add_certificate', { client_id: mine.client_id, pem: fs.readFileSync(file + '.crt', 'utf8') });
-		await read(make());
-	});
-
-	it('a federated token', async () => {
-		const mine = await call('app.create', { secret: false });
-		const file = path.join(scratch, 'token');
-		const subject = 'system:serviceaccount:test:postgres';
-		const make = async (params = {}) => {
-			fs.writeFileSync(file, (await call('federated_token', { subject, ...params })).token);
-			return new WorkloadIdentityCredential(
-				{ tenantId: mine.tenant_id, clientId: mine.client_id, tokenFilePath: file, ...authority });
-		};
-
-		await allow(mine.client_id);
-		assert.strictEqual(await aadsts(await make()), 700211);
-		await call('app.add_federated', { client_id: mine.client_id, subject });
-		await read(await make());
-		assert.strictEqual(await aadsts(await make({ subject: 'another' })), 700213);
-		assert.strictEqual(await aadsts(await make({ audience: 'another' })), 700212);
-		assert.strictEqual(await aadsts(await make({ lifetime: -3600 })), 700024);
-	});
-
-	it('a managed identity, system- and user-assigned, and one that is removed', async () => {
-		const system = await call('identity.create', { kind: 'system' });
-		const user = await call('identity.create', { kind: 'user' });
-
-		await allow(system.client_id);
-		await allow(user.client_id);
-		process.env.AZURE_POD_IDENTITY_AUTHORITY_HOST = facts.imds_url;
-		/* removed first: MSAL keeps a token once it has it, for the whole process */
-		const assigned = () => new ManagedIdentityCredential({ clientId: user.client_id, ...quick });
-
-		await call('identity.remove', { client_id: user.client_id });
-		await assert.rejects(read(assigned()), { name: /^(CredentialUnavailableError|Authentication(Required)?Error)$/ });
-		await call('identity.restore', { client_id: user.client_id });
-		await read(assigned());
-		await read(new ManagedIdentityCredential(quick));
-		delete process.env.AZURE_POD_IDENTITY_AUTHORITY_HOST;
 	});
 });
