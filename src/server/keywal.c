@@ -99,8 +99,7 @@ redo_root(const char *data, uint32 len)
 					(errcode(ERRCODE_CONFIG_FILE_ERROR),
 					 errmsg("WAL holds a root key of pg_cmk, but pg_cmk.key is not set"),
 					 errhint("Set pg_cmk.key to the key that the primary uses, or one that it was told of.")));
-		if (cmk_open_root(&theirs, &err) < 0 ||
-			cmk_rootfile_write(CMK_ROOT_FILE, theirs.text, strlen(theirs.text), &err) < 0)
+		if (cmk_take_root(&theirs, &err) < 0)
 			cmk_report(FATAL, &err);
 		ereport(LOG,
 				(errmsg("pg_cmk: root key %u came with WAL", theirs.current_root)));

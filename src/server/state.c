@@ -30,6 +30,7 @@
 #include "../seal/secret.h"
 #include "../vault/provider.h"
 #include "compat.h"
+#include "gate.h"
 #include "orphans.h"
 #include "proof.h"
 #include "state.h"
@@ -193,6 +194,65 @@ cmk_install_root(const CmkRootFile *rf, const uint8 current[CMK_ROOT_KEY_SIZE],
 	return result;
 }
 
+/* The version under which the governing recipient's wrap was made last. */
+static int
+publish_governing(const CmkRootFile *rf)
+{
+	const CmkWrap *w = cmk_rootfile_find_wrap(rf, rf->current_root, cmk_key_url);
+
+	if (w != NULL)
+		cmk_publish_key_version(w->key_version);
+	return 0;
+}
+
+/*
+ * Replay brought root.json, and it is in its file: from here on there is something
+ * to be sealed.  A key in a file opens it at once, one in a vault when the worker
+ * has asked.
+ */
+static void
+root_came(void)
+{
+	SpinLockAcquire(&cmk_shared->mutex);
+	if (cmk_shared->status.health.state == CMK_STATE_UNCONFIGURED)
+		cmk_health_start(&cmk_shared->status.health);
+	cmk_shared->asked++;
+	if (cmk_shared->worker != NULL)
+		SetLatch(cmk_shared->worker);
+	SpinLockRelease(&cmk_shared->mutex);
+}
+
+int
+cmk_take_root(const CmkRootFile *rf, CmkError *err)
+{
+	const CmkRootKey *known = cmk_registry_root_by_id(rf->current_root);
+
+	/* Another wrap of a root that is open: its key speaks for the file. */
+	if (known != NULL)
+	{
+		if (cmk_rootfile_verify(rf, CMK_ROOT_FILE, GetSystemIdentifier(), known->key, err) < 0)
+			return -1;
+	}
+	else if (cmk_key_is_file() && cmk_open_root(rf, err) < 0)
+		return -1;
+	if (cmk_rootfile_write(CMK_ROOT_FILE, rf->text, strlen(rf->text), err) < 0)
+		return -1;
+	if (known != NULL)
+		return publish_governing(rf);
+
+	root_came();
+	if (cmk_key_is_file())
+		pg_atomic_write_u32(&cmk_shared->open, 1);
+	else
+	{
+		pg_atomic_write_u32(&cmk_shared->open, 0);
+		pg_atomic_write_u32(&cmk_shared->expected, 1);
+		if (cmk_await_root() < 0)
+			return cmk_fail(err, CMK_ERR_CONFIG, "the root key that came with WAL is not open");
+	}
+	return 0;
+}
+
 int
 cmk_open_root(const CmkRootFile *rf, CmkError *err)
 {
@@ -298,6 +358,20 @@ keys_file_has_records(void)
 	return found;
 }
 
+/* In a postmaster the worker opens what is in a vault. */
+static bool
+worker_opens(void)
+{
+	return cmk_key_url[0] != '\0' && IsPostmasterEnvironment && !cmk_key_is_file();
+}
+
+/* A standby of a primary that has no root yet has none either, until WAL brings it. */
+static bool
+root_is_due(void)
+{
+	return file_exists(CMK_ROOT_FILE) || !cmk_is_archive_recovery();
+}
+
 static void
 refuse_lost_root(void)
 {
@@ -355,7 +429,7 @@ open_keyring(void)
 	if (cmk_keyring_open(CMK_KEYS_FILE, GetSystemIdentifier(), true, &err) < 0)
 		cmk_report(FATAL, &err);
 
-	if (!cmk_key_is_file() && IsPostmasterEnvironment)
+	if (worker_opens())
 	{
 		check_vault_key();
 		if (!have_root && keys_file_has_records())
@@ -487,8 +561,8 @@ init_status(CmkStatus *st, bool just_opened)
 	memset(st, 0, sizeof(*st));
 	st->since = GetCurrentTimestamp();
 	strlcpy(st->key_version, opened_key_version, sizeof(st->key_version));
-	if (cmk_key_url[0] == '\0')
-		return;
+	if (cmk_key_url[0] == '\0' || !root_is_due())
+		return;					/* Unconfigured: nothing is sealed yet */
 	cmk_health_start(&st->health);
 	if (!just_opened || !cmk_key_is_file() || !cmk_is_configured())
 		return;
@@ -528,9 +602,7 @@ cmk_shmem_startup(void)
 		pg_atomic_init_u32(&cmk_shared->backups, 0);
 		pg_atomic_init_u32(&cmk_shared->open, cmk_is_configured() ? 1 : 0);
 		pg_atomic_init_u32(&cmk_shared->expected,
-						   cmk_key_url[0] != '\0' && IsPostmasterEnvironment &&
-						   !cmk_key_is_file() &&
-						   (file_exists(CMK_ROOT_FILE) || !cmk_is_archive_recovery()));
+						   worker_opens() && root_is_due());
 		SpinLockInit(&cmk_shared->mutex);
 		ConditionVariableInit(&cmk_shared->answer);
 		init_status(&cmk_shared->status, !opened);

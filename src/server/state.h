@@ -63,6 +63,12 @@ extern bool cmk_is_archive_recovery(void);
 extern int	cmk_install_root(const CmkRootFile *rf,
 							 const uint8 current[CMK_ROOT_KEY_SIZE], CmkError *err);
 
+/*
+ * For replay: takes a newer root file, which WAL brought, in place of ours, and opens
+ * it.  Waits for the worker if the key is in a vault.  0 or -1.
+ */
+extern int	cmk_take_root(const CmkRootFile *rf, CmkError *err);
+
 /* After that: loads the keyring and lets everybody go on.  ereport(FATAL). */
 extern void cmk_load_keyring(void);
 

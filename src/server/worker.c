@@ -223,20 +223,23 @@ static CmkHealthStep
 look_once(CmkKeyWork *work)
 {
 	CmkOutcome	outcome;
-	CmkHealthStep step;
+	CmkHealthStep step = {false, false, cmk_revalidate_interval};
 	uint64		asked;
 
 	SpinLockAcquire(&cmk_shared->mutex);
 	asked = cmk_shared->asked;
 	SpinLockRelease(&cmk_shared->mutex);
 
-	if (cmk_root_is_open())
-		cmk_keywork_validate(work, &outcome);
-	else
-		cmk_keywork_open(work, &outcome);
-	step = cmk_publish(&outcome);
-	if (step.fresh)
-		cmk_keywork_reset(work);
+	if (cmk_root_is_open() || cmk_root_expected())
+	{
+		if (cmk_root_is_open())
+			cmk_keywork_validate(work, &outcome);
+		else
+			cmk_keywork_open(work, &outcome);
+		step = cmk_publish(&outcome);
+		if (step.fresh)
+			cmk_keywork_reset(work);
+	}
 
 	SpinLockAcquire(&cmk_shared->mutex);
 	cmk_shared->answered = asked;
