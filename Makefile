@@ -25,7 +25,7 @@ PLAIN_OBJS = $(patsubst %.c,%.o,$(wildcard src/seal/*.c src/keyring/*.c src/vaul
 SEAM_OBJS = $(patsubst %.c,%.o,$(wildcard src/seam/*.c))
 OBJS = $(SERVER_OBJS) $(PLAIN_OBJS)
 
-SHLIB_LINK = -lcrypto -lcjson -lz
+SHLIB_LINK = -lcrypto -lssl -lcurl -lcjson -lz
 
 PG_CFLAGS = -std=gnu99 -O2 -Wextra -Werror -MMD -MP
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)

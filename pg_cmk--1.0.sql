@@ -54,6 +54,14 @@ LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION pages(regclass)
 IS 'pages of each fork as they are on disk, by kind';
 
+CREATE FUNCTION revalidate() RETURNS text
+AS 'MODULE_PATHNAME', 'cmk_revalidate'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION revalidate()
+IS 'validates the customer-managed key now; returns the new state';
+REVOKE ALL ON FUNCTION revalidate() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION revalidate() TO cmk_admin;
+
 CREATE VIEW status AS SELECT * FROM @extschema@.get_status();
 COMMENT ON VIEW status IS 'state of the customer-managed key, one row';
 CREATE VIEW relations AS SELECT * FROM @extschema@.get_relations();

@@ -30,8 +30,8 @@ cmk_replayed_rmid(void)
 	return XLogRecGetRmid(replaying);
 }
 
-static void
-log_root(void)
+void
+cmk_log_root(void)
 {
 	CmkRootFile rf;
 	CmkError	err;
@@ -49,7 +49,7 @@ void
 cmk_log_birth(const uint8_t image[CMK_RECORD_SIZE])
 {
 	if (pg_atomic_read_u32(&cmk_shared->root_logged) == 0)
-		log_root();
+		cmk_log_root();
 	XLogBeginInsert();
 	XLogRegisterData(unconstify(char *, (const char *) image), CMK_RECORD_SIZE);
 	XLogInsert(CMK_RMGR_ID, XLOG_CMK_BIRTH);
@@ -99,8 +99,7 @@ redo_root(const char *data, uint32 len)
 					(errcode(ERRCODE_CONFIG_FILE_ERROR),
 					 errmsg("WAL holds a root key of pg_cmk, but pg_cmk.key is not set"),
 					 errhint("Set pg_cmk.key to the key that the primary uses, or one that it was told of.")));
-		if (cmk_open_root(&theirs, &err) < 0 ||
-			cmk_rootfile_write(CMK_ROOT_FILE, theirs.text, strlen(theirs.text), &err) < 0)
+		if (cmk_take_root(&theirs, &err) < 0)
 			cmk_report(FATAL, &err);
 		ereport(LOG,
 				(errmsg("pg_cmk: root key %u came with WAL", theirs.current_root)));

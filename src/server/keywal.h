@@ -25,6 +25,9 @@
 /* Registers the resource manager; in _PG_init only. */
 extern void cmk_register_rmgr(void);
 
+/* Logs root.json as it is in its file.  ereport(ERROR). */
+extern void cmk_log_root(void);
+
 /*
  * Logs a birth; before the first one since the server started, root.json too, so
  * that a standby has the root before the first key under it.  ereport(ERROR).

@@ -17,6 +17,7 @@
 #include "cmk_heap.h"
 #include "compat.h"
 #include "ddl.h"
+#include "gate.h"
 #include "keywal.h"
 #include "proof.h"
 #include "reexec.h"
@@ -53,7 +54,7 @@ static void
 define_settings(void)
 {
 	DefineCustomStringVariable("pg_cmk.key",
-							   "The key that wraps the root key: file:///path/kek.pem.",
+							   "The key that wraps the root key: https://VAULT/keys/NAME[/VERSION] or file:///path/kek.pem.",
 							   "Empty: nothing is sealed, and tables USING cmk_heap cannot be created.",
 							   &cmk_key_url, "",
 							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY,
@@ -76,7 +77,6 @@ define_settings(void)
 							   &cmk_debug_pause_at, "",
 							   PGC_SUSET, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
 							   NULL, NULL, NULL);
-	MarkGUCPrefixReserved("pg_cmk");
 }
 
 void
@@ -90,10 +90,13 @@ _PG_init(void)
 
 	cmk_require_seam();
 	define_settings();
+	cmk_worker_init();
+	MarkGUCPrefixReserved("pg_cmk");
 	cmk_state_init();
 	cmk_register_seam();
 	cmk_register_rmgr();
 	cmk_heap_init();
 	cmk_birth_init();
 	cmk_ddl_init();
+	cmk_gate_init();
 }

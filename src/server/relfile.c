@@ -562,6 +562,8 @@ relfile_opening(const char *path, int flags, CmkSeamFile *file)
 	file->open_flags = (uint32_t) flags;
 	if (kind == CMK_FILE_CONTROL)
 		return hooks->control_opening();
+	if (kind == CMK_FILE_RELATION)
+		return hooks->opening();
 	return 0;
 }
 

@@ -21,6 +21,12 @@
 typedef struct CmkFileHooks
 {
 	/*
+	 * A relation's file is about to be opened: 0 if the keys are there, else
+	 * waits for them or returns -1 with errno.
+	 */
+	int			(*opening) (void);
+
+	/*
 	 * A file was opened with O_CREAT, and nothing is known of its relation.
 	 * first tells whether it is the main fork's first segment, with which the
 	 * server begins a relation; only a copy of a directory begins with others.

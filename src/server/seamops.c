@@ -31,6 +31,7 @@
 #include "../seal/page.h"
 #include "birth.h"
 #include "compat.h"
+#include "gate.h"
 #include "orphans.h"
 #include "relfile.h"
 #include "seamops.h"
@@ -124,6 +125,8 @@ on_control_opening(void)
 {
 	CmkError	err;
 
+	if (AmStartupProcess() && cmk_await_root() < 0)
+		return -1;
 	if (cmk_is_configured() && cmk_keyring_file_moved(&err))
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -192,6 +195,7 @@ on_control_closing(int fd)
 }
 
 static const CmkFileHooks file_hooks = {
+	.opening = cmk_await_root,
 	.created = on_created,
 	.revived = on_revived,
 	.plain_write = on_plain_write,

@@ -30,6 +30,7 @@ PG_FUNCTION_INFO_V1(cmk_status);
 PG_FUNCTION_INFO_V1(cmk_relations);
 PG_FUNCTION_INFO_V1(cmk_is_sealed);
 PG_FUNCTION_INFO_V1(cmk_pages);
+PG_FUNCTION_INFO_V1(cmk_revalidate);
 
 #define UNIX_EPOCH_OFFSET \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
@@ -52,21 +53,24 @@ cmk_status(PG_FUNCTION_ARGS)
 	Datum		values[12] = {0};
 	bool		nulls[12] = {0};
 	TupleDesc	tupdesc;
+	CmkStatus	st;
 	bool		configured = cmk_is_configured();
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
-	put_text(values, nulls, 0, configured ? "Ready" : "Unconfigured");
-	put_text(values, nulls, 1, configured ? NULL : cmk_key_url[0] != '\0' ?
-			 "the root key has not come with WAL yet" : "pg_cmk.key is not set");
-	values[2] = TimestampTzGetDatum(cmk_shared->since);
+	cmk_read_status(&st);
+	put_text(values, nulls, 0, cmk_state_name(st.health.state));
+	put_text(values, nulls, 1, cmk_key_url[0] == '\0' ? "pg_cmk.key is not set" :
+			 cmk_reason_name(st.health.reason));
+	values[2] = TimestampTzGetDatum(st.since);
 	put_text(values, nulls, 3, cmk_key_url);
-	put_text(values, nulls, 4, cmk_shared->key_version);
-	nulls[5] = true;			/* identity */
-	nulls[6] = cmk_shared->last_validated == 0;
-	values[6] = TimestampTzGetDatum(cmk_shared->last_validated);
-	nulls[7] = true;			/* next_validation */
+	put_text(values, nulls, 4, st.key_version);
+	put_text(values, nulls, 5, st.identity);
+	nulls[6] = st.last_validated == 0;
+	values[6] = TimestampTzGetDatum(st.last_validated);
+	nulls[7] = st.next_validation == 0;
+	values[7] = TimestampTzGetDatum(st.next_validation);
 	put_text(values, nulls, 8, cmk_scope);
 	values[9] = BoolGetDatum(false);
 	nulls[10] = !configured;
@@ -215,4 +219,16 @@ cmk_pages(PG_FUNCTION_ARGS)
 	}
 	relation_close(rel, AccessShareLock);
 	return (Datum) 0;
+}
+
+/* Has the worker look at the key now; the state that came of it. */
+Datum
+cmk_revalidate(PG_FUNCTION_ARGS)
+{
+	CmkStatus	st;
+
+	if (cmk_key_url[0] != '\0')
+		cmk_ask_worker();
+	cmk_read_status(&st);
+	PG_RETURN_TEXT_P(cstring_to_text(cmk_state_name(st.health.state)));
 }

@@ -30,6 +30,7 @@
 #include "../seal/secret.h"
 #include "../vault/provider.h"
 #include "compat.h"
+#include "gate.h"
 #include "orphans.h"
 #include "proof.h"
 #include "state.h"
@@ -40,8 +41,7 @@ CmkShared  *cmk_shared = NULL;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
-static char opened_key_version[sizeof(((CmkShared *) 0)->key_version)];
-static TimestampTz opened_at = 0;
+static char opened_key_version[CMK_KEY_VERSION_SIZE];
 
 bool
 cmk_is_configured(void)
@@ -160,40 +160,112 @@ unwrap_current(const CmkRootFile *rf, uint8 *key, CmkError *err)
 	return -1;
 }
 
-/* The root may come with WAL, long after shared memory was made. */
-static void
-publish_opened(void)
+bool
+cmk_root_expected(void)
 {
-	if (cmk_shared == NULL)
-		return;
-	cmk_shared->last_validated = opened_at;
-	cmk_shared->since = opened_at;
-	strlcpy(cmk_shared->key_version, opened_key_version,
-			sizeof(cmk_shared->key_version));
+	return cmk_shared != NULL && pg_atomic_read_u32(&cmk_shared->expected) != 0;
+}
+
+bool
+cmk_root_is_open(void)
+{
+	return pg_atomic_read_u32(&cmk_shared->open) != 0;
+}
+
+bool
+cmk_key_is_file(void)
+{
+	return strncmp(cmk_key_url, "file:", 5) == 0;
+}
+
+int
+cmk_install_root(const CmkRootFile *rf, const uint8 current[CMK_ROOT_KEY_SIZE],
+				 CmkError *err)
+{
+	static CmkRootKey keys[CMK_MAX_ROOTS];
+	int			n = 0;
+	int			result = -1;
+
+	if (cmk_rootfile_verify(rf, CMK_ROOT_FILE, GetSystemIdentifier(), current, err) == 0 &&
+		cmk_rootfile_open_all(rf, CMK_ROOT_FILE, current, keys, &n, err) == 0 &&
+		cmk_registry_set_roots(keys, n, rf->current_root, err) == 0)
+		result = 0;
+	cmk_cleanse(keys, sizeof(keys));
+	return result;
+}
+
+/* The version under which the governing recipient's wrap was made last. */
+static int
+publish_governing(const CmkRootFile *rf)
+{
+	const CmkWrap *w = cmk_rootfile_find_wrap(rf, rf->current_root, cmk_key_url);
+
+	if (w != NULL)
+		cmk_publish_key_version(w->key_version);
+	return 0;
+}
+
+/*
+ * Replay brought root.json, and it is in its file: from here on there is something
+ * to be sealed.  A key in a file opens it at once, one in a vault when the worker
+ * has asked.
+ */
+static void
+root_came(void)
+{
+	SpinLockAcquire(&cmk_shared->mutex);
+	if (cmk_shared->status.health.state == CMK_STATE_UNCONFIGURED)
+		cmk_health_start(&cmk_shared->status.health);
+	cmk_shared->asked++;
+	if (cmk_shared->worker != NULL)
+		SetLatch(cmk_shared->worker);
+	SpinLockRelease(&cmk_shared->mutex);
+}
+
+int
+cmk_take_root(const CmkRootFile *rf, CmkError *err)
+{
+	const CmkRootKey *known = cmk_registry_root_by_id(rf->current_root);
+
+	/* Another wrap of a root that is open: its key speaks for the file. */
+	if (known != NULL)
+	{
+		if (cmk_rootfile_verify(rf, CMK_ROOT_FILE, GetSystemIdentifier(), known->key, err) < 0)
+			return -1;
+	}
+	else if (cmk_key_is_file() && cmk_open_root(rf, err) < 0)
+		return -1;
+	if (cmk_rootfile_write(CMK_ROOT_FILE, rf->text, strlen(rf->text), err) < 0)
+		return -1;
+	if (known != NULL)
+		return publish_governing(rf);
+
+	root_came();
+	if (cmk_key_is_file())
+		pg_atomic_write_u32(&cmk_shared->open, 1);
+	else
+	{
+		pg_atomic_write_u32(&cmk_shared->open, 0);
+		pg_atomic_write_u32(&cmk_shared->expected, 1);
+		if (cmk_await_root() < 0)
+			return cmk_fail(err, CMK_ERR_CONFIG, "the root key that came with WAL is not open");
+	}
+	return 0;
 }
 
 int
 cmk_open_root(const CmkRootFile *rf, CmkError *err)
 {
-	static CmkRootKey keys[CMK_MAX_ROOTS];
 	uint8		current[CMK_ROOT_KEY_SIZE];
-	uint64		sysid = GetSystemIdentifier();
-	int			n = 0;
 	int			result = -1;
 
 	/* A foreign file is told from a wrong key before the KEK is asked. */
-	if (cmk_rootfile_check_sysid(rf, CMK_ROOT_FILE, sysid, err) == 0 &&
-		unwrap_current(rf, current, err) == 0 &&
-		cmk_rootfile_verify(rf, CMK_ROOT_FILE, sysid, current, err) == 0 &&
-		cmk_rootfile_open_all(rf, CMK_ROOT_FILE, current, keys, &n, err) == 0 &&
-		cmk_registry_set_roots(keys, n, rf->current_root, err) == 0)
-	{
-		opened_at = GetCurrentTimestamp();
-		publish_opened();
-		result = 0;
-	}
+	if (cmk_rootfile_check_sysid(rf, CMK_ROOT_FILE, GetSystemIdentifier(), err) == 0 &&
+		unwrap_current(rf, current, err) == 0)
+		result = cmk_install_root(rf, current, err);
 	cmk_cleanse(current, sizeof(current));
-	cmk_cleanse(keys, sizeof(keys));
+	if (result == 0 && cmk_shared != NULL)
+		cmk_publish_key_version(opened_key_version);
 	return result;
 }
 
@@ -260,8 +332,8 @@ file_exists(const char *path)
 }
 
 /* A server that follows another gets its root from there. */
-static bool
-is_archive_recovery(void)
+bool
+cmk_is_archive_recovery(void)
 {
 	return file_exists("standby.signal") || file_exists("recovery.signal");
 }
@@ -284,6 +356,44 @@ keys_file_has_records(void)
 				found = true;
 	CloseTransientFile(fd);
 	return found;
+}
+
+/* In a postmaster the worker opens what is in a vault. */
+static bool
+worker_opens(void)
+{
+	return cmk_key_url[0] != '\0' && IsPostmasterEnvironment && !cmk_key_is_file();
+}
+
+/* A standby of a primary that has no root yet has none either, until WAL brings it. */
+static bool
+root_is_due(void)
+{
+	return file_exists(CMK_ROOT_FILE) || !cmk_is_archive_recovery();
+}
+
+static void
+refuse_lost_root(void)
+{
+	ereport(FATAL,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("file \"%s\" is missing", CMK_ROOT_FILE),
+			 errdetail("File \"%s\" holds keys that only the missing file opens.",
+					   CMK_KEYS_FILE),
+			 errhint("Restore file \"%s\" from a backup of this cluster.", CMK_ROOT_FILE)));
+}
+
+/* What can be known of a vault key without asking the vault. */
+static void
+check_vault_key(void)
+{
+	CmkKeyUrl	url;
+	CmkError	err;
+
+	if (cmk_key_url_parse(cmk_key_url, &url, &err) < 0 ||
+		cmk_key_url_trusted(&url, cmk_vault_dns_suffixes, &err) < 0 ||
+		cmk_vault_read_environment(&err) < 0)
+		cmk_report(FATAL, &err);
 }
 
 static void
@@ -319,6 +429,13 @@ open_keyring(void)
 	if (cmk_keyring_open(CMK_KEYS_FILE, GetSystemIdentifier(), true, &err) < 0)
 		cmk_report(FATAL, &err);
 
+	if (worker_opens())
+	{
+		check_vault_key();
+		if (!have_root && keys_file_has_records())
+			refuse_lost_root();
+		return;					/* the worker opens it */
+	}
 	if (have_root)
 	{
 		bool		ok = cmk_rootfile_read(CMK_ROOT_FILE, &rf, &err) == 0;
@@ -334,13 +451,8 @@ open_keyring(void)
 	}
 
 	if (keys_file_has_records())
-		ereport(FATAL,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("file \"%s\" is missing", CMK_ROOT_FILE),
-				 errdetail("File \"%s\" holds keys that only the missing file opens.",
-						   CMK_KEYS_FILE),
-				 errhint("Restore file \"%s\" from a backup of this cluster.", CMK_ROOT_FILE)));
-	if (is_archive_recovery())
+		refuse_lost_root();
+	if (cmk_is_archive_recovery())
 		ereport(LOG,
 				(errmsg("pg_cmk: no root key yet; it comes with the primary's WAL")));
 	else
@@ -367,7 +479,7 @@ refuse_foreign_root(const CmkDamaged *damaged, uint32 n)
 }
 
 static void
-report_open_keyring(void)
+load_keyring(void)
 {
 	CmkError	err;
 	CmkDamaged	damaged[CMK_MAX_DAMAGED];
@@ -405,6 +517,16 @@ report_locked(void)
 				 errhint("Raise RLIMIT_MEMLOCK (LimitMEMLOCK in a systemd unit), or encrypt the swap space.")));
 }
 
+void
+cmk_load_keyring(void)
+{
+	cmk_lock_keyring();
+	load_keyring();
+	cmk_unlock_keyring();
+	report_locked();
+	pg_atomic_write_u32(&cmk_shared->open, 1);
+}
+
 static void
 cmk_shmem_request(void)
 {
@@ -426,6 +548,30 @@ refuse_mapped_memory(void)
 				 errhint("Use posix or sysv.")));
 }
 
+/*
+ * A key in a file was just opened.  After a crash it was not, and a key in a vault
+ * never is here: then it is the worker's to say so.
+ */
+static void
+init_status(CmkStatus *st, bool just_opened)
+{
+	CmkHealthConfig config;
+	CmkOutcome	yes;
+
+	memset(st, 0, sizeof(*st));
+	st->since = GetCurrentTimestamp();
+	strlcpy(st->key_version, opened_key_version, sizeof(st->key_version));
+	if (cmk_key_url[0] == '\0' || !root_is_due())
+		return;					/* Unconfigured: nothing is sealed yet */
+	cmk_health_start(&st->health);
+	if (!just_opened || !cmk_key_is_file() || !cmk_is_configured())
+		return;
+	memset(&yes, 0, sizeof(yes));
+	cmk_health_settings(&config);
+	cmk_health_feed(&st->health, &config, &yes, cmk_boottime());
+	st->last_validated = st->since;
+}
+
 static void
 cmk_shmem_startup(void)
 {
@@ -442,10 +588,9 @@ cmk_shmem_startup(void)
 		open_keyring();
 	}
 	cmk_note_replay_start();
-	report_open_keyring();
+	load_keyring();
 	if (!opened)
 		report_locked();
-	opened = true;
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	cmk_shared = ShmemInitStruct("pg_cmk", sizeof(CmkShared), &found);
@@ -455,10 +600,15 @@ cmk_shmem_startup(void)
 		cmk_shared->lock = &GetNamedLWLockTranche(CMK_TRANCHE)->lock;
 		pg_atomic_init_u32(&cmk_shared->root_logged, 0);
 		pg_atomic_init_u32(&cmk_shared->backups, 0);
-		publish_opened();
-		cmk_shared->since = GetCurrentTimestamp();
+		pg_atomic_init_u32(&cmk_shared->open, cmk_is_configured() ? 1 : 0);
+		pg_atomic_init_u32(&cmk_shared->expected,
+						   worker_opens() && root_is_due());
+		SpinLockInit(&cmk_shared->mutex);
+		ConditionVariableInit(&cmk_shared->answer);
+		init_status(&cmk_shared->status, !opened);
 	}
 	LWLockRelease(AddinShmemInitLock);
+	opened = true;
 }
 
 void

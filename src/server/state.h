@@ -12,11 +12,15 @@
 
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "storage/spin.h"
 
 #include "../keyring/keyring.h"
 #include "../keyring/rootfile.h"
 #include "../seal/error.h"
+#include "worker.h"
 
 /* settings */
 extern char *cmk_key_url;
@@ -27,17 +31,46 @@ extern char *cmk_debug_pause_at;
 typedef struct CmkShared
 {
 	LWLock	   *lock;			/* serialises the keyring's writers */
-	TimestampTz since;			/* of the state */
-	TimestampTz last_validated; /* the KEK opened the root */
+	pg_atomic_uint32 expected;	/* a root is to be opened: wait for it */
+	pg_atomic_uint32 open;		/* the root is open and the keyring loaded */
 	pg_atomic_uint32 root_logged;	/* root.json is in WAL since this start */
 	pg_atomic_uint32 backups;	/* sessions between pg_backup_start and _stop */
-	char		key_version[256];
+
+	slock_t		mutex;			/* of all that follows */
+	CmkStatus	status;
+	Latch	   *worker;			/* NULL: it does not run */
+	uint64		asked;			/* looks at the key that somebody wants */
+	uint64		answered;
+	ConditionVariable answer;	/* answered has grown */
 } CmkShared;
 
 extern CmkShared *cmk_shared;
 
 /* The keyring has an open root: tables can be sealed. */
 extern bool cmk_is_configured(void);
+
+/* Is a root expected that is not there yet?  And is it there? */
+extern bool cmk_root_expected(void);
+extern bool cmk_root_is_open(void);
+
+/* Is pg_cmk.key a file, which the postmaster opens itself? */
+extern bool cmk_key_is_file(void);
+
+/* Does this server take its root from another one's WAL? */
+extern bool cmk_is_archive_recovery(void);
+
+/* Gives the roots of rf, of which the current one's key is given, to the registry. */
+extern int	cmk_install_root(const CmkRootFile *rf,
+							 const uint8 current[CMK_ROOT_KEY_SIZE], CmkError *err);
+
+/*
+ * For replay: takes a newer root file, which WAL brought, in place of ours, and opens
+ * it.  Waits for the worker if the key is in a vault.  0 or -1.
+ */
+extern int	cmk_take_root(const CmkRootFile *rf, CmkError *err);
+
+/* After that: loads the keyring and lets everybody go on.  ereport(FATAL). */
+extern void cmk_load_keyring(void);
 
 /*
  * For _PG_init: makes the protected region and the cipher contexts, and installs

@@ -9,10 +9,7 @@
  * is there to type it.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -20,6 +17,7 @@
 
 #include "../seal/kdf.h"
 #include "pem.h"
+#include "secretfile.h"
 
 #define MAX_FILE_SIZE	(64 * 1024)
 
@@ -29,95 +27,6 @@ unusable(CmkError *err, const char *path, const char *what)
 	errno = 0;
 	return cmk_fail(err, CMK_ERR_KEY_UNUSABLE, "key file " CMK_PATH_FMT " %s",
 					path, what);
-}
-
-/* ---- the file ---- */
-
-/*
- * The rule that the server has for its SSL key (be-secure-common.c), in the form
- * that libpq gives it: the command-line tool may run as root.
- */
-static int
-check_permissions(const struct stat *st, const char *path, CmkError *err)
-{
-	mode_t		refused = st->st_uid == 0 ?
-		(S_IWGRP | S_IXGRP | S_IRWXO) : (S_IRWXG | S_IRWXO);
-
-	errno = 0;
-	if (!S_ISREG(st->st_mode))
-		return unusable(err, path, "is not a regular file");
-	if (st->st_uid != geteuid() && st->st_uid != 0)
-		return cmk_fail(err, CMK_ERR_PERMISSION,
-						"key file " CMK_PATH_FMT " must be owned by the database user or root",
-						path);
-	if (st->st_mode & refused)
-	{
-		cmk_fail(err, CMK_ERR_PERMISSION,
-				 "key file " CMK_PATH_FMT " has group or world access", path);
-		cmk_fail_detail(err,
-						"File must have permissions u=rw (0600) or less if owned by the database user, or permissions u=rw,g=r (0640) or less if owned by root.");
-		return cmk_fail_hint(err, "Use chmod to take the access away, and think about who may have read the key.");
-	}
-	return 0;
-}
-
-static int
-open_failed(CmkError *err, const char *path)
-{
-	if (errno == ENOENT || errno == ENOTDIR)
-		return cmk_fail(err, CMK_ERR_NOT_FOUND,
-						"key file " CMK_PATH_FMT " does not exist", path);
-	return cmk_fail(err,
-					errno == EACCES || errno == EPERM ?
-					CMK_ERR_PERMISSION : CMK_ERR_IO,
-					"could not open key file " CMK_PATH_FMT ": %s",
-					path, strerror(errno));
-}
-
-/*
- * Reads the whole file into buf (size bytes), which the caller wipes.  A file
- * that fills it is too large.  Returns its length, or -1.
- */
-static ssize_t
-read_file(const char *path, uint8_t *buf, size_t size, CmkError *err)
-{
-	struct stat st;
-	size_t		len = 0;
-	ssize_t		n = 1;
-	int			fd;
-
-	/* O_NONBLOCK: opening a FIFO must not hang */
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0)
-		return open_failed(err, path);
-	if (fstat(fd, &st) < 0)
-	{
-		open_failed(err, path);
-		close(fd);
-		return -1;
-	}
-	if (check_permissions(&st, path, err) < 0)
-	{
-		close(fd);
-		return -1;
-	}
-	while (n != 0 && len < size)
-	{
-		n = read(fd, buf + len, size - len);
-		if (n < 0 && errno != EINTR)
-		{
-			cmk_fail(err, CMK_ERR_IO,
-					 "could not read key file " CMK_PATH_FMT ": %s",
-					 path, strerror(errno));
-			close(fd);
-			return -1;
-		}
-		len += n > 0 ? n : 0;
-	}
-	close(fd);
-	if (len == size)
-		return unusable(err, path, "is too large to be a key file");
-	return len;
 }
 
 /* ---- the PEM in it ---- */
@@ -256,7 +165,8 @@ cmk_pem_load_rsa(const char *path, CmkError *err)
 	ssize_t		len;
 	int			ok = 0;
 
-	len = read_file(path, buf, sizeof(buf), err);
+	len = cmk_secretfile_read(path, "key file", CMK_SECRETFILE_OWN,
+							  buf, sizeof(buf), err);
 	if (len >= 0)
 	{
 		bio = BIO_new_mem_buf(buf, (int) len);

@@ -1,0 +1,145 @@
+/*
+ * health.c
+ *	  The state of the customer's key.  See health.h.
+ */
+#include <string.h>
+
+#include "health.h"
+
+/* The first of a row of retries, as a part of the interval; then doubled. */
+#define RETRY_PART		12
+
+void
+cmk_health_start(CmkHealth *h)
+{
+	memset(h, 0, sizeof(*h));
+	h->state = CMK_STATE_STARTING;
+}
+
+/*
+ * The pace while things are not well: a twelfth of the interval, doubled with
+ * each failure up to the interval, so that a short trouble is over soon and a
+ * long one asks for little.
+ */
+static int64_t
+retry_ms(const CmkHealth *h, const CmkHealthConfig *config)
+{
+	int64_t		ms = config->interval_ms / RETRY_PART;
+	int			i;
+
+	for (i = 1; i < h->failures && ms < config->interval_ms; i++)
+		ms *= 2;
+	if (ms > config->interval_ms)
+		ms = config->interval_ms;
+	return ms > 0 ? ms : 1;
+}
+
+static bool
+deadline_passed(const CmkHealth *h, const CmkHealthConfig *config, int64_t now)
+{
+	return h->last_yes != 0 && now - h->last_yes >= config->deadline_ms;
+}
+
+static void
+feed_yes(CmkHealth *h, int64_t now)
+{
+	h->state = CMK_STATE_READY;
+	h->reason = CMK_REASON_NONE;
+	h->last_yes = now;
+	h->first_maybe = 0;
+	h->unconfirmed = CMK_REASON_NONE;
+	h->failures = 0;
+}
+
+/* Returns whether this no counts. */
+static bool
+feed_no(CmkHealth *h, const CmkOutcome *outcome)
+{
+	bool		counts = !outcome->confirm || h->unconfirmed != CMK_REASON_NONE;
+
+	h->unconfirmed = outcome->reason;
+	return counts;
+}
+
+/* Returns whether it has lasted too long. */
+static bool
+feed_maybe(CmkHealth *h, const CmkHealthConfig *config, int64_t now)
+{
+	if (h->first_maybe == 0)
+		h->first_maybe = now;
+	h->unconfirmed = CMK_REASON_NONE;
+	return now - h->first_maybe >= config->grace_ms;
+}
+
+CmkHealthStep
+cmk_health_feed(CmkHealth *h, const CmkHealthConfig *config,
+				const CmkOutcome *outcome, int64_t now)
+{
+	CmkHealthStep step = {false, false, config->interval_ms};
+	CmkState	before = h->state;
+	bool		lost;
+
+	if (outcome->verdict == CMK_VERDICT_YES)
+	{
+		feed_yes(h, now);
+		step.changed = h->state != before;
+		return step;
+	}
+
+	h->failures++;
+	h->reason = outcome->reason;
+	if (outcome->verdict == CMK_VERDICT_NO)
+		lost = feed_no(h, outcome);
+	else
+		lost = feed_maybe(h, config, now);
+
+	if (before != CMK_STATE_STARTING && before != CMK_STATE_INACCESSIBLE)
+		h->state = lost || deadline_passed(h, config, now) ?
+			CMK_STATE_INACCESSIBLE : CMK_STATE_DEGRADED;
+
+	step.changed = h->state != before;
+	step.fresh = true;
+	step.next_ms = retry_ms(h, config);
+	if (outcome->retry_after_ms > step.next_ms)
+		step.next_ms = outcome->retry_after_ms;
+	if (step.next_ms > config->interval_ms)
+		step.next_ms = config->interval_ms;
+	return step;
+}
+
+bool
+cmk_health_closed(const CmkHealth *h, const CmkHealthConfig *config,
+				  int64_t now)
+{
+	switch (h->state)
+	{
+		case CMK_STATE_UNCONFIGURED:
+			return false;
+		case CMK_STATE_STARTING:
+		case CMK_STATE_INACCESSIBLE:
+			return true;
+		case CMK_STATE_READY:
+		case CMK_STATE_DEGRADED:
+			break;
+	}
+	return deadline_passed(h, config, now);
+}
+
+const char *
+cmk_state_name(CmkState state)
+{
+	switch (state)
+	{
+		case CMK_STATE_UNCONFIGURED:
+			return "Unconfigured";
+		case CMK_STATE_STARTING:
+			return "Starting";
+		case CMK_STATE_READY:
+			return "Ready";
+		case CMK_STATE_DEGRADED:
+			return "Degraded";
+		case CMK_STATE_INACCESSIBLE:
+			return "Inaccessible";
+	}
+	return "?";
+}

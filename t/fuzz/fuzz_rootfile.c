@@ -1,0 +1,33 @@
+/*
+ * fuzz_rootfile.c
+ *	  root.json, which anybody with the disk may have changed, before a key is at
+ *	  hand that could tell.
+ */
+#include "../../src/keyring/rootfile.h"
+#include "fuzz.h"
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char	   *text = fuzz_text(data, size);
+	CmkRootFile rf;
+	CmkError	err;
+	int			i;
+
+	memset(&err, 0, sizeof(err));
+	if (cmk_rootfile_parse(text, size, "root.json", &rf, &err) == 0)
+	{
+		MUST(rf.nroots >= 1 && rf.signed_len < size);
+		MUST(cmk_rootfile_find_root(&rf, rf.current_root) != NULL);
+		for (i = 0; i < rf.nroots; i++)
+			MUST(rf.roots[i].nwraps <= CMK_MAX_RECIPIENTS);
+		cmk_rootfile_free(&rf);
+	}
+	else
+	{
+		MUST(err.code == CMK_ERR_CORRUPT);
+		MUST(rf.roots == NULL && rf.text == NULL);
+	}
+	free(text);
+	return 0;
+}
