@@ -13,11 +13,18 @@
  * interrupt MS: the interruption callback says yes so long after the next
  * command has begun; 0: never.  search: how often the bytes, as they are or in
  * base64url, as they travel, stand in the memory of this process.
+ *
+ * With CMK_TEST_SLOW_DNS in the environment a look-up takes so many seconds, and
+ * "resolver_blocks" tells whether a signal could have reached its thread.
  */
+#include <dlfcn.h>
+#include <netdb.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cjson/cJSON.h>
 
@@ -28,6 +35,26 @@
 
 static int64_t interrupt_ms = 0;
 static int64_t began;
+
+/* -1: nothing was looked up; else whether SIGTERM was blocked while it was. */
+static volatile int resolver_blocks = -1;
+
+/* Stands before the C library's, for libcurl too. */
+int
+getaddrinfo(const char *node, const char *service,
+			const struct addrinfo *hints, struct addrinfo **res)
+{
+	int			(*real) (const char *, const char *, const struct addrinfo *,
+						 struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
+	const char *slow = getenv("CMK_TEST_SLOW_DNS");
+	sigset_t	mask;
+
+	pthread_sigmask(SIG_BLOCK, NULL, &mask);
+	resolver_blocks = sigismember(&mask, SIGTERM);
+	if (slow != NULL)
+		sleep(atoi(slow));
+	return real(node, service, hints, res);
+}
 
 static int
 interrupted(void)
@@ -215,6 +242,11 @@ do_search(cJSON *answer, const char *hex)
 	size_t		len = from_hex(hex, bytes, sizeof(bytes));
 
 	cmk_base64url_encode(bytes, len, text);
+#ifdef __SANITIZE_ADDRESS__
+	/* its shadow is not to be read, and it keeps what was freed */
+	cJSON_AddTrueToObject(answer, "cannot");
+	return;
+#endif
 	cJSON_AddNumberToObject(answer, "plain", count_in_memory(bytes, len));
 	cJSON_AddNumberToObject(answer, "text", count_in_memory(text, strlen(text) - 1));
 	cmk_cleanse(bytes, sizeof(bytes));
@@ -252,6 +284,7 @@ command(CmkVault *v, cJSON *answer, char *line)
 		exit(2);
 	cJSON_AddNumberToObject(answer, "ms", (double) (cmk_http_clock() - began));
 	cJSON_AddStringToObject(answer, "identity", cmk_vault_identity(v));
+	cJSON_AddNumberToObject(answer, "resolver_blocks", resolver_blocks);
 }
 
 static void

@@ -226,8 +226,9 @@ subtest 'what stays in memory' => sub {
 	my $c = client();
 	my $value = wrapped($c);
 
-	is($c->do('unwrap', $kid, $value)->{value}, $plain, 'unwrapped');
+	$c->do('unwrap', $kid, $value);
 	my $found = $c->do('search', $plain);
+	plan skip_all => 'memory is not searched under AddressSanitizer' if $found->{cannot};
 	is($found->{plain}, 0, 'not the value');
 	is($found->{text}, 0, 'nor its text, in any buffer of ours, of libcurl or of OpenSSL');
 	$c->do('reset', 1);
@@ -668,6 +669,16 @@ subtest 'nobody there' => sub {
 	$c = client(dns_suffixes => 'vault.invalid');
 	my $a = $c->do('get', 'https://demo.vault.invalid/keys/kek');
 	reason_is($a, 'NameNotResolved', 'a vault that does not resolve');
+	is($a->{resolver_blocks}, 1, 'no signal could have reached the thread that looked it up');
+	$c = client(dns_suffixes => 'vault.invalid', timeout_ms => 600,
+		env => { AZURE_CLIENT_SECRET => $app->{client_secret}, CMK_TEST_SLOW_DNS => 20 });
+	$a = $c->do('get', 'https://demo.vault.invalid/keys/kek');
+	reason_is($a, 'Timeout', 'a name server that hangs');
+	cmp_ok($a->{ms}, '<', 5000, 'is left in time');
+	$c->do('interrupt', 300);
+	$a = $c->do('get', 'https://demo.vault.invalid/keys/kek');
+	like($a->{message}, qr/interrupted/, 'interrupted during a look-up');
+	cmp_ok($a->{ms}, '<', 5000, 'at once');
 	my $gone = $kv->create_vault('gone', own_port => 1);
 	$kv->grant('gone', $id, ['get']);
 	my $k = $kv->create_key('gone', 'kek');
