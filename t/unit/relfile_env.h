@@ -41,7 +41,8 @@
 
 static struct
 {
-	int			created,
+	int			opening,
+				created,
 				revived,
 				plain_write,
 				died,
@@ -54,6 +55,7 @@ static struct
 	char		line[1024];		/* the last log line */
 
 	int			fail;			/* errno with which created, … fail */
+	int			fail_opening;	/* errno with which opening fails */
 	bool		birth;			/* created and plain_write give a DEK */
 } env_hook;
 
@@ -68,6 +70,16 @@ env_answer(int *count, const CmkRelId *id)
 	if (env_hook.fail == 0)
 		return 0;
 	errno = env_hook.fail;
+	return -1;
+}
+
+static int
+env_opening(void)
+{
+	env_hook.opening++;
+	if (env_hook.fail_opening == 0)
+		return 0;
+	errno = env_hook.fail_opening;
 	return -1;
 }
 
@@ -126,6 +138,7 @@ env_log(const char *fmt,...)
 }
 
 static const CmkFileHooks env_hooks = {
+	.opening = env_opening,
 	.created = env_created,
 	.revived = env_revived,
 	.plain_write = env_plain_write,

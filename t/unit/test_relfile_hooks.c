@@ -384,6 +384,24 @@ the_control_file_is_refused(void)
 	CHECK(!exists("global/pg_control"));
 }
 
+/* The keys are not there yet: no relation's file is opened, and none is made. */
+static void
+opening_without_keys(void)
+{
+	EnvFile		file;
+
+	env_reset();
+	touch("global/pg_control");
+	env_hook.fail_opening = ENOKEY;
+	CHECK_FAILS(env_open(&file, "base/5/70001", O_RDWR | O_CREAT | O_EXCL), ENOKEY);
+	CHECK_FAILS(env_open(&file, "base/5/70001_fsm", O_RDWR), ENOKEY);
+	CHECK_INT(env_hook.opening, 2);
+	CHECK(!exists("base/5/70001"));
+	CHECK_INT(env_open(&file, "global/pg_control", O_RDWR), 0);
+	env_close(&file);
+	CHECK_INT(env_hook.opening, 2);
+}
+
 /* A relation's close asks nobody. */
 static void
 closing_a_relation(void)
@@ -413,6 +431,7 @@ main(void)
 	RUN(the_control_file_opened_for_writing);
 	RUN(the_control_file_opened_for_reading);
 	RUN(the_control_file_is_refused);
+	RUN(opening_without_keys);
 	RUN(closing_a_relation);
 	return unit_done();
 }
