@@ -1,6 +1,6 @@
 /*
  * orphans.c
- *	  Key records whose relation has no file.
+ *	  Key records whose relation has no file, and tombstones whose relation has.
  *
  * A crash between the steps of a birth leaves a record without a file, and one in
  * the middle of a removal may leave a record whose last file is gone.  They do no
@@ -75,6 +75,25 @@ cmk_note_replay_start(void)
 	replay_began = crc_ok ?
 		((int64) control->checkPointCopy.time + 1) * 1000000 : PG_INT64_MAX;
 	pfree(control);
+}
+
+void
+cmk_revive_living(void)
+{
+	uint32		cursor = 0;
+	CmkDekInfo	info;
+	CmkError	err;
+
+	while (cmk_registry_next(&cursor, &info))
+	{
+		if (info.state != CMK_DEK_DEAD || has_no_file(&info.id))
+			continue;
+		if (cmk_keyring_revive(&info.id, &err) < 0)
+			cmk_report(FATAL, &err);
+		ereport(LOG,
+				(errmsg("pg_cmk: key of relation %u/%u/%u was called dead, but its file is there",
+						info.id.spc, info.id.db, info.id.rel)));
+	}
 }
 
 /*

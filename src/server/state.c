@@ -492,6 +492,7 @@ load_keyring(void)
 	n = cmk_registry_damaged(damaged, CMK_MAX_DAMAGED);
 	if (n > 0 && cmk_registry_count() + cmk_registry_dead_count() == 0)
 		refuse_foreign_root(damaged, Min(n, CMK_MAX_DAMAGED));
+	cmk_revive_living();
 	for (uint32 i = 0; i < Min(n, CMK_MAX_DAMAGED); i++)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
