@@ -369,6 +369,9 @@ $_->stop foreach $standby, $primary;
 	$node->safe_psql('postgres', fill('g', '') . fill('g_other', '') . 'CHECKPOINT');
 	my $r = find_record($node, relid_of($node, 'postgres', 'g'));
 	$node->safe_psql('postgres', fill('g_later', ''));
+	my $backup = $node->basedir . '/keys.backup';
+	append_to_file($backup, slurp_file($keys));
+	$node->safe_psql('postgres', fill('g_last', ''));
 	$node->stop('immediate');
 	flip_byte($keys, $r->{offset} + 70);
 
@@ -382,7 +385,15 @@ $_->stop foreach $standby, $primary;
 	my $whose = `od -A n -t u4 -j \$((128 * $r->{n} + 12)) -N 12 $keys`;
 	is(join('/', split(' ', $whose)), $r->{id}, 'od shows which relation it belongs to');
 
-	# docs/operations.md says this with N for the record's number.
+	# docs/operations.md says both with N for the record's number.
+	system_or_bail('dd', "if=$backup", "of=$keys", 'bs=128', "skip=$r->{n}",
+		"seek=$r->{n}", 'count=1', 'conv=notrunc,fsync', 'status=none');
+	$node->start;
+	is(count_rows($node, $_), 100, "with the record from a backup $_ is there")
+	  foreach 'g', 'g_later', 'g_last';
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	$node->stop('immediate');
+	flip_byte($keys, $r->{offset} + 70);
 	system_or_bail('dd', 'if=/dev/zero', "of=$keys", 'bs=128', "seek=$r->{n}",
 		'count=1', 'conv=notrunc,fsync', 'status=none');
 	$node->start;
