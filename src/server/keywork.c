@@ -299,6 +299,9 @@ adopt_version(CmkKeyWork *work, const char *version, CmkOutcome *out)
 	else if (write_root_file(&rf, root->key, out) == 0)
 	{
 		cmk_log_root();
+
+		/* Nothing may follow for long that would take it to a standby. */
+		XLogFlush(XactLastRecEnd);
 		cmk_publish_key_version(version);
 		ereport(LOG, (errmsg("pg_cmk: key version \"%s\" governs from now on", version)));
 		result = 0;
