@@ -251,7 +251,7 @@ my @causes = (
 			$kv->set_vault('demo', challenge => { resource => 'https://evil.example' });
 			$node->reload;
 		},
-		sub { $kv->set_vault('demo', challenge => undef) }
+		sub { $kv->set_vault('demo', challenge => {}) }
 	],
 	'challenge names another tenant' => [
 		'maybe',
@@ -261,7 +261,7 @@ my @causes = (
 				$kv->fact('authority_host') . '/11111111-2222-3333-4444-555555555555' });
 			$node->reload;
 		},
-		sub { $kv->set_vault('demo', challenge => undef) }
+		sub { $kv->set_vault('demo', challenge => {}) }
 	],
 );
 

@@ -299,12 +299,26 @@ adopt_version(CmkKeyWork *work, const char *version, CmkOutcome *out)
 	else if (write_root_file(&rf, root->key, out) == 0)
 	{
 		cmk_log_root();
+
+		/* Nothing may follow for long that would take it to a standby. */
+		XLogFlush(XactLastRecEnd);
 		cmk_publish_key_version(version);
 		ereport(LOG, (errmsg("pg_cmk: key version \"%s\" governs from now on", version)));
 		result = 0;
 	}
 	cmk_rootfile_free(&rf);
 	return result;
+}
+
+/* Once until the newest version is good again; one that was not seen goes by the URL. */
+static void
+warn_unusable(CmkKeyWork *work, const char *version, const char *why)
+{
+	if (strcmp(work->warned, version) != 0)
+		ereport(WARNING,
+				(errmsg("a new version of the customer-managed key cannot be used: %s", why),
+				 errdetail("Key \"%s\"; the version that governs goes on.", version)));
+	strlcpy(work->warned, version, sizeof(work->warned));
 }
 
 /* The newest version is not the one that governs: adopt it, or say why not. */
@@ -316,12 +330,7 @@ follow(CmkKeyWork *work, const CmkKekInfo *newest)
 	if (RecoveryInProgress() || adopt_version(work, newest->version, &why) == 0)
 		return;
 	work->have_canary = false;
-	if (strcmp(work->warned, newest->version) != 0)
-		ereport(WARNING,
-				(errmsg("a new version of the customer-managed key cannot be used: %s",
-						why.err.message),
-				 errdetail("Key \"%s\"; the version that governs goes on.", newest->version)));
-	strlcpy(work->warned, newest->version, sizeof(work->warned));
+	warn_unusable(work, newest->version, why.err.message);
 }
 
 void
@@ -343,10 +352,18 @@ cmk_keywork_validate(CmkKeyWork *work, CmkOutcome *out)
 	}
 
 	/* The newest version is no good: the one that governs must speak for itself. */
-	if (!usable &&
-		(out->verdict != CMK_VERDICT_NO || cmk_key_is_file() ||
-		 cmk_kek_inspect(work->kek, st.key_version, 0, &info, out) < 0))
-		return;
+	if (!usable)
+	{
+		CmkOutcome	newest = *out;
+
+		if (out->verdict != CMK_VERDICT_NO || cmk_key_is_file() ||
+			cmk_kek_inspect(work->kek, st.key_version, 0, &info, out) < 0)
+			return;
+		if (work->warned[0] == '\0' && !RecoveryInProgress())
+			warn_unusable(work, cmk_key_url, newest.err.message);
+	}
+	else
+		work->warned[0] = '\0';
 	warn_once(work, &info);
 	if (try_wrap(work, st.key_version, out) < 0 || try_unwrap(work, out) < 0)
 		return;

@@ -236,6 +236,10 @@ look_once(CmkKeyWork *work)
 			cmk_keywork_validate(work, &outcome);
 		else
 			cmk_keywork_open(work, &outcome);
+
+		/* A look that our own end cut short says nothing of the key. */
+		if (ShutdownRequestPending && outcome.verdict != CMK_VERDICT_YES)
+			return step;
 		step = cmk_publish(&outcome);
 		if (step.fresh)
 			cmk_keywork_reset(work);

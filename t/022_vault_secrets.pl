@@ -1,0 +1,119 @@
+
+# What of the vault's business is to be found elsewhere, how often the vault is
+# asked, and a standby that opens the same root by itself.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use CmkTest;
+use PostgreSQL::Test::BackgroundPsql;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use VaultTest;
+
+my $v    = new_vault();
+my $kv   = $v->{kv};
+my $node = new_vault_node('main', $v, allows_streaming => 1);
+
+# Calls
+
+$node->safe_psql('postgres', 'CREATE TABLE t USING cmk_heap AS SELECT generate_series(1, 100) i');
+
+sub calls
+{
+	my $c = $kv->counts;
+	return join ' ', map { "$_ " . ($c->{$_} // 0) } qw(get wrap unwrap);
+}
+
+# What a start and one validation ask, with the clock out of the way.
+sub count_calls
+{
+	my ($what) = @_;
+	my $start;
+
+	$node->stop('fast');
+	$kv->counts(reset => 1);
+	start_vault_node($node, $v);
+	$start = calls();
+	$kv->counts(reset => 1);
+	$node->safe_psql('postgres', 'SELECT cmk.revalidate()');
+	note("$what: start: $start; first validation: " . calls());
+	$kv->counts(reset => 1);
+	$node->safe_psql('postgres', 'SELECT cmk.revalidate()');
+	note("$what: validation: " . calls());
+	return ($start, calls());
+}
+
+$node->append_conf('postgresql.conf', "pg_cmk.revalidate_interval = 5min\npg_cmk.debug_deadline = 10min");
+my @few = count_calls('1 relation');
+$node->safe_psql('postgres', join ';', map { "CREATE TABLE many_$_ (i int) USING cmk_heap" } 1 .. 300);
+cmp_ok($node->safe_psql('postgres', 'SELECT relations_sealed FROM cmk.status'), '>', 300, 'many relations');
+my @many = count_calls('301 relations');
+like($few[0], qr/^get \d+ wrap 0 unwrap 1$/, 'a start: one unwrap opens the cluster');
+is($few[1], 'get 1 wrap 1 unwrap 1', 'a validation: three requests');
+is_deeply(\@many, \@few, 'the same with 300 relations more');
+
+$node->append_conf('postgresql.conf', "pg_cmk.revalidate_interval = 500ms\npg_cmk.debug_deadline = 8s");
+$node->reload;
+
+# A standby
+
+$node->backup('one');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'one', has_streaming => 1);
+start_vault_node($standby, $v);
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM t'), 100, 'a standby opens the root with the same key');
+my $rotated = $kv->rotate_key('demo', 'kek');
+foreach my $n ($node, $standby)
+{
+	ok( wait_until(
+			'the new version governs',
+			sub { $n->safe_psql('postgres', 'SELECT key_version FROM cmk.status') eq $rotated->{kid} }),
+		$n->name . ' follows rotation');
+}
+is($standby->safe_psql('postgres', 'SELECT cmk.revalidate()'), 'Ready', 'the standby validates the new version');
+my $from = log_position($standby);
+my $session = $standby->background_psql('postgres', on_error_stop => 0);
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (101)');
+$kv->disable_key('demo', 'kek');
+ok(wait_state($standby, $from, 'Inaccessible', 'KeyDisabled'), 'a standby has a gate of its own');
+like(denial($standby), qr/^57P03 .*customer-managed key/, 'it denies connections');
+$session->quit;
+$kv->enable_key('demo', 'kek');
+ok(wait_until('both are open', sub { denial($node) eq '' && denial($standby) eq '' }), 'both come back');
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (102)');
+ok(wait_until('the standby follows', sub { $standby->safe_psql('postgres', 'SELECT count(*) FROM t') == 102 }), 'and the standby streams again');
+
+# Secrets: what was asked with a wrong token, a refused secret and a hang is in the log too.
+$from = log_position($node);
+$kv->fault(match => { op => 'get' }, status => 401, message => 'no');
+wait_state($node, $from, 'Inaccessible');
+$kv->clear_faults;
+ok(wait_until('open', sub { denial($node) eq '' }), 'open');
+my $secret = $v->{app}{client_secret};
+my $found = '';
+foreach my $n ($node, $standby)
+{
+	foreach my $pid (server_pids($n))
+	{
+		foreach my $file ('environ', 'cmdline')
+		{
+			my $text = do { local $/; open(my $fh, '<', "/proc/$pid/$file") or next; <$fh> } // '';
+			$found .= " $pid/$file" if index($text, $secret) >= 0 || $text =~ /eyJ[\w-]{20}/;
+		}
+	}
+	my $log = slurp_file($n->logfile);
+	$found .= ' log' if index($log, $secret) >= 0 || $log =~ /eyJ[\w-]{20}/;
+	$found .= " $_" foreach marker_files($n, $secret), marker_files($n, 'eyJ0eXAi'), marker_files($n, 'eyJhbGci');
+}
+is($found, '', 'no secret and no token in processes, logs and files');
+cmp_ok(scalar(server_pids($node)), '>=', 5, 'processes were looked at');
+is(system('grep', '-qa', 'AZURE_CLIENT_ID', '/proc/' . (server_pids($node))[0] . '/environ'), 0, 'and their environments could be read');
+
+$standby->stop('fast');
+$node->stop('fast');
+done_testing();
