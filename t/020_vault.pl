@@ -317,7 +317,7 @@ foreach my $case (
 	my ($name, @fault) = @$case;
 	my $from = log_position($node);
 
-	$kv->fault(match => { op => 'get' }, count => 1, @fault);
+	$kv->fault(match => { op => 'wrap' }, count => 1, @fault);
 	ok(wait_state($node, $from, 'Ready'), "$name: passes");
 	is(join(' ', map { $_->[0] } states_since($node, $from)), 'Degraded Ready', "$name: and does not close the server");
 	$kv->clear_faults;

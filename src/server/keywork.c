@@ -359,7 +359,7 @@ cmk_keywork_validate(CmkKeyWork *work, CmkOutcome *out)
 		if (out->verdict != CMK_VERDICT_NO || cmk_key_is_file() ||
 			cmk_kek_inspect(work->kek, st.key_version, 0, &info, out) < 0)
 			return;
-		if (work->warned[0] == '\0' && !RecoveryInProgress())
+		if (work->warned[0] == '\0' && !newest.confirm && !RecoveryInProgress())
 			warn_unusable(work, cmk_key_url, newest.err.message);
 	}
 	else
