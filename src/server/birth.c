@@ -96,6 +96,16 @@ cmk_is_born(const RelFileNode *rnode)
 	return cmk_registry_find(&id, &ref);
 }
 
+static void
+require_configured(void)
+{
+	if (!cmk_is_configured())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot create a sealed relation: no key is configured"),
+				 errhint("Set pg_cmk.key and restart the server.")));
+}
+
 /*
  * The birth itself.  ereport(ERROR) on failure; then nothing is left of it.
  */
@@ -107,12 +117,7 @@ give_key(const CmkRelId *id, uint16 flags)
 	bool		is_new;
 	int			result;
 
-	if (!cmk_is_configured())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot create a sealed relation: no key is configured"),
-				 errhint("Set pg_cmk.key and restart the server.")));
-
+	require_configured();
 	if (cmk_keyring_file_moved(&err))
 		cmk_report(ERROR, &err);
 	cmk_lock_keyring();
@@ -142,11 +147,7 @@ cmk_birth(const RelFileNode *rnode, char persistence)
 
 	if (persistence == RELPERSISTENCE_TEMP)
 	{
-		if (!cmk_is_configured())
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot create a sealed relation: no key is configured"),
-					 errhint("Set pg_cmk.key and restart the server.")));
+		require_configured();
 		return;
 	}
 	give_key(&id, CMK_DEK_WHOLE);

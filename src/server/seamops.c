@@ -71,18 +71,6 @@ log_line(const char *fmt,...)
 }
 
 static int
-on_created(const CmkRelId *id, bool first)
-{
-	return cmk_birth_net_created(id, first);
-}
-
-static int
-on_plain_write(const CmkRelId *id)
-{
-	return cmk_birth_net_write(id);
-}
-
-static int
 on_revived(const CmkRelId *id)
 {
 	CmkError	err;
@@ -196,9 +184,9 @@ on_control_closing(int fd)
 
 static const CmkFileHooks file_hooks = {
 	.opening = cmk_await_root,
-	.created = on_created,
+	.created = cmk_birth_net_created,
 	.revived = on_revived,
-	.plain_write = on_plain_write,
+	.plain_write = cmk_birth_net_write,
 	.died = on_died,
 	.control_opening = on_control_opening,
 	.control_closing = on_control_closing,
