@@ -30,8 +30,11 @@
 #include "utils/wait_event.h"
 
 #include "compat.h"
+#include "events.h"
 #include "keywork.h"
+#include "lockdown.h"
 #include "state.h"
+#include "statusfile.h"
 #include "worker.h"
 
 PGDLLEXPORT void cmk_worker_main(Datum arg);
@@ -53,6 +56,7 @@ bool		cmk_require_purge_protection = true;
 static const struct config_enum_entry inaccessible_options[] = {
 	{"deny", CMK_ON_DENY, false},
 	{"terminate", CMK_ON_TERMINATE, false},
+	{"lockdown", CMK_ON_LOCKDOWN, false},
 	{NULL, 0, false}
 };
 
@@ -113,8 +117,8 @@ cmk_publish_key_version(const char *version)
 }
 
 /*
- * Sessions that no gate meets any more.  Walsenders always; the others with
- * pg_cmk.on_inaccessible = terminate.
+ * Sessions that no gate meets any more.  Walsenders always; the others unless
+ * pg_cmk.on_inaccessible = deny.
  */
 static void
 end_sessions(void)
@@ -126,7 +130,7 @@ end_sessions(void)
 		if (pid != 0)
 			kill(pid, SIGTERM);
 	}
-	if (cmk_on_inaccessible != CMK_ON_TERMINATE)
+	if (cmk_on_inaccessible == CMK_ON_DENY)
 		return;
 	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
 	{
@@ -179,9 +183,17 @@ cmk_publish(const CmkOutcome *outcome)
 	SpinLockRelease(&cmk_shared->mutex);
 
 	if (step.changed || news)
+	{
 		log_change(&copy, outcome);
+		cmk_event("state", &copy, copy.reason);
+	}
+	cmk_write_status_file(&copy);
 	if (copy.health.state == CMK_STATE_INACCESSIBLE)
+	{
 		end_sessions();
+		if (cmk_on_inaccessible == CMK_ON_LOCKDOWN)
+			cmk_lockdown(&copy);
+	}
 	return step;
 }
 
@@ -313,6 +325,7 @@ cmk_worker_main(Datum arg)
 			work = cmk_keywork_new();
 		}
 		step = look_once(work);
+		cmk_events_reap();
 		wait_for_work(step.next_ms);
 	}
 
@@ -382,6 +395,8 @@ cmk_worker_init(void)
 	BackgroundWorker worker;
 
 	define_settings();
+	cmk_events_init();
+	cmk_lockdown_init();
 	memset(&worker, 0, sizeof(worker));
 	strlcpy(worker.bgw_name, "pg_cmk key worker", BGW_MAXLEN);
 	strlcpy(worker.bgw_type, "pg_cmk key worker", BGW_MAXLEN);

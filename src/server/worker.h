@@ -28,6 +28,7 @@ typedef struct CmkStatus
 	char		reason[512];	/* one sentence, or "" */
 	char		request_id[64];
 	char		identity[32];
+	char		key_url[CMK_KEY_URL_SIZE];	/* the one that governs */
 	char		key_version[CMK_KEY_VERSION_SIZE];
 } CmkStatus;
 
@@ -48,6 +49,7 @@ extern bool cmk_require_purge_protection;
 
 #define CMK_ON_DENY			0
 #define CMK_ON_TERMINATE	1
+#define CMK_ON_LOCKDOWN		2
 
 /* Settings of the above; for _PG_init, which also registers the worker. */
 extern void cmk_worker_init(void);
