@@ -21,6 +21,19 @@ uint32_t   *cmk_table;
 
 /* ---- the region ---- */
 
+/* What an empty region begins with. */
+static int
+begin(CmkError *err)
+{
+	if (cmk_random_key(cmk_reg->ephemeral, sizeof(cmk_reg->ephemeral)) < 0)
+	{
+		cmk_fail(err, CMK_ERR_CRYPTO, "could not get random bytes");
+		return cmk_fail_openssl(err);
+	}
+	cmk_reg->epoch = 1;
+	return 0;
+}
+
 int
 cmk_registry_create(CmkError *err)
 {
@@ -31,15 +44,23 @@ cmk_registry_create(CmkError *err)
 	cmk_slots = (CmkSlot *) ((char *) region.base + HEADER_SIZE);
 	cmk_table = (uint32_t *) ((char *) region.base + TABLE_OFFSET);
 
-	if (cmk_random_key(cmk_reg->ephemeral, sizeof(cmk_reg->ephemeral)) < 0)
+	if (begin(err) < 0)
 	{
 		cmk_secret_destroy(&region);
 		cmk_reg = NULL;
-		cmk_fail(err, CMK_ERR_CRYPTO, "could not get random bytes");
-		return cmk_fail_openssl(err);
+		return -1;
 	}
-	cmk_reg->epoch = 1;
 	return 0;
+}
+
+int
+cmk_registry_renew(CmkError *err)
+{
+	cmk_registry_wipe();
+
+	/* What was written to the keys file before may not be on disk. */
+	cmk_registry_set_dirty();
+	return begin(err);
 }
 
 void

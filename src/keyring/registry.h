@@ -67,6 +67,12 @@ extern void cmk_registry_child(void);
 extern void cmk_registry_wipe(void);
 
 /*
+ * Wipes everything and begins anew: no roots, no DEKs, another ephemeral key.  By
+ * the process that created the region, when no other has it any more.  0 or -1.
+ */
+extern int	cmk_registry_renew(CmkError *err);
+
+/*
  * How many bytes with keys in them are in use, and how many of these are locked
  * in memory.
  */

@@ -1,6 +1,15 @@
 /*
  * lockdown.h
  *	  pg_cmk.on_inaccessible = lockdown: nothing that opens anything stays in memory.
+ *
+ * When the key is gone, the keys that it opened and what they opened go, too.  The
+ * worker ends all sessions and has the checkpointer shut down, which leaves a
+ * clean shutdown on disk; the postmaster takes the end of the checkpointer for a
+ * crash, ends all other processes, and begins anew in place.  No shared buffer,
+ * WAL buffer, key schedule or row that a process kept outlives that, and the key
+ * region, which does, is wiped by the postmaster when the last other process is
+ * gone.  From there on it is a start with an inaccessible key: the startup process
+ * waits, the worker asks, clients hear why.
  */
 #ifndef CMK_LOCKDOWN_H
 #define CMK_LOCKDOWN_H
@@ -13,16 +22,24 @@
 extern void cmk_lockdown_init(void);
 
 /*
- * Closes the server: ends all sessions, has everything written, and ends every
- * process, so that the postmaster begins anew without a key.  For the worker; does
- * not return, unless the server is locked down already (then it does nothing).
+ * Locks the server down.  For the worker; does not return, unless no key is in
+ * memory.  st is what the server is closed with.
  */
 extern void cmk_lockdown(const CmkStatus *st);
 
+/* For a worker that starts: goes on with a lockdown that another one left. */
+extern void cmk_lockdown_resume(void);
+
 /*
- * For the postmaster, when it makes shared memory anew after a crash restart: was
- * this a lockdown?  Then the key region is wiped and made anew, and *st is what the
- * server was closed with.
+ * Has a lockdown begun, in which this process may open nothing any more?  Cheap; no
+ * lock.
+ */
+extern bool cmk_lockdown_bars(void);
+
+/*
+ * For the postmaster, when it makes shared memory: does it begin anew after a
+ * lockdown?  Then the key region has been wiped, and *st is what the server was
+ * closed with.
  */
 extern bool cmk_lockdown_begins(CmkStatus *st);
 

@@ -32,6 +32,7 @@
 #include "birth.h"
 #include "compat.h"
 #include "gate.h"
+#include "lockdown.h"
 #include "orphans.h"
 #include "relfile.h"
 #include "seamops.h"
@@ -105,6 +106,18 @@ on_died(const CmkRelId *id)
 	cmk_unlock_keyring();
 	if (result < 0)
 		log_line("%s", err.message);
+}
+
+/* A file of a relation: not before the keys are there, nor when they are to go. */
+static int
+on_opening(void)
+{
+	if (cmk_lockdown_bars())
+	{
+		errno = EKEYREVOKED;
+		return -1;
+	}
+	return cmk_await_root();
 }
 
 /* No checkpoint counts before the keys that it relies on are on disk. */
@@ -183,7 +196,7 @@ on_control_closing(int fd)
 }
 
 static const CmkFileHooks file_hooks = {
-	.opening = cmk_await_root,
+	.opening = on_opening,
 	.created = cmk_birth_net_created,
 	.revived = on_revived,
 	.plain_write = cmk_birth_net_write,

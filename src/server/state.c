@@ -31,6 +31,7 @@
 #include "../vault/provider.h"
 #include "compat.h"
 #include "gate.h"
+#include "lockdown.h"
 #include "orphans.h"
 #include "proof.h"
 #include "state.h"
@@ -42,6 +43,7 @@ CmkShared  *cmk_shared = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static char opened_key_version[CMK_KEY_VERSION_SIZE];
+static bool locked_down = false;	/* at least once */
 
 bool
 cmk_is_configured(void)
@@ -358,11 +360,12 @@ keys_file_has_records(void)
 	return found;
 }
 
-/* In a postmaster the worker opens what is in a vault. */
+/* In a postmaster the worker opens what is in a vault, and all after a lockdown. */
 static bool
 worker_opens(void)
 {
-	return cmk_key_url[0] != '\0' && IsPostmasterEnvironment && !cmk_key_is_file();
+	return cmk_key_url[0] != '\0' && IsPostmasterEnvironment &&
+		(!cmk_key_is_file() || locked_down);
 }
 
 /* A standby of a primary that has no root yet has none either, until WAL brings it. */
@@ -578,6 +581,8 @@ cmk_shmem_startup(void)
 {
 	static bool opened = false;
 	bool		found;
+	CmkStatus	closed_with;
+	bool		lockdown = cmk_lockdown_begins(&closed_with);
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -588,6 +593,7 @@ cmk_shmem_startup(void)
 		refuse_mapped_memory();
 		open_keyring();
 	}
+	locked_down |= lockdown;
 	cmk_note_replay_start();
 	load_keyring();
 	if (!opened)
@@ -606,7 +612,10 @@ cmk_shmem_startup(void)
 						   worker_opens() && root_is_due());
 		SpinLockInit(&cmk_shared->mutex);
 		ConditionVariableInit(&cmk_shared->answer);
-		init_status(&cmk_shared->status, !opened);
+		if (lockdown)
+			cmk_shared->status = closed_with;
+		else
+			init_status(&cmk_shared->status, !opened);
 	}
 	LWLockRelease(AddinShmemInitLock);
 	opened = true;

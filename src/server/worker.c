@@ -311,6 +311,7 @@ cmk_worker_main(Datum arg)
 	cmk_shared->worker = MyLatch;
 	SpinLockRelease(&cmk_shared->mutex);
 	on_shmem_exit(forget_worker, (Datum) 0);
+	cmk_lockdown_resume();
 
 	work = cmk_keywork_new();
 	while (!ShutdownRequestPending)
