@@ -34,32 +34,47 @@
 static ClientAuthentication_hook_type prev_client_authentication = NULL;
 static emit_log_hook_type prev_emit_log = NULL;
 
-static void
-cmk_client_authentication(Port *port, int status)
+bool
+cmk_gate_is_closed(void)
 {
-	CmkStatus	st;
+	CmkHealth	health;
 	CmkHealthConfig config;
 
-	if (prev_client_authentication)
-		prev_client_authentication(port, status);
-	if (status != STATUS_OK || cmk_shared == NULL)
-		return;
+	if (cmk_shared == NULL)
+		return false;
+	SpinLockAcquire(&cmk_shared->mutex);
+	health = cmk_shared->status.health;
+	SpinLockRelease(&cmk_shared->mutex);
+	cmk_health_settings(&config);
+	return cmk_health_closed(&health, &config, cmk_boottime());
+}
+
+void
+cmk_gate_refuse(int elevel)
+{
+	CmkStatus	st;
+	bool		inaccessible;
 
 	cmk_read_status(&st);
-	cmk_health_settings(&config);
-	if (!cmk_health_closed(&st.health, &config, cmk_boottime()))
-		return;
-	ereport(FATAL,
+	inaccessible = st.health.state == CMK_STATE_INACCESSIBLE;
+	ereport(elevel,
 			(errcode(ERRCODE_CANNOT_CONNECT_NOW),
 			 errmsg("the customer-managed key of this server is inaccessible"),
 			 errdetail("%s since %s: %s.",
-					   st.health.state == CMK_STATE_INACCESSIBLE ?
-					   cmk_state_name(st.health.state) : "Not validated",
-					   timestamptz_to_str(st.health.state == CMK_STATE_INACCESSIBLE ?
-										  st.since : st.last_validated),
+					   inaccessible ? cmk_state_name(st.health.state) : "Not validated",
+					   timestamptz_to_str(inaccessible ? st.since : st.last_validated),
 					   st.health.reason != CMK_REASON_NONE ?
 					   cmk_reason_name(st.health.reason) : "the key worker does not answer"),
 			 errhint("The server accepts connections again by itself when the key is accessible.")));
+}
+
+static void
+cmk_client_authentication(Port *port, int status)
+{
+	if (prev_client_authentication)
+		prev_client_authentication(port, status);
+	if (status == STATUS_OK && cmk_gate_is_closed())
+		cmk_gate_refuse(FATAL);
 }
 
 /*
@@ -68,21 +83,42 @@ cmk_client_authentication(Port *port, int status)
  * added; what the vault said is for the log.
  */
 static void
-cmk_emit_log(ErrorData *edata)
+explain_starting(ErrorData *edata)
 {
 	CmkStatus	st;
 
-	if (prev_emit_log)
-		prev_emit_log(edata);
-	if (edata->elevel != FATAL || edata->detail != NULL || MyProcPort == NULL ||
-		edata->sqlerrcode != ERRCODE_CANNOT_CONNECT_NOW || cmk_shared == NULL ||
-		!cmk_root_expected() || cmk_root_is_open())
+	if (!cmk_root_expected() || cmk_root_is_open())
 		return;
 	cmk_read_status(&st);
 	edata->detail = MemoryContextStrdup(ErrorContext,
 										psprintf("Waiting for the customer-managed key: %s.",
 												 st.health.reason != CMK_REASON_NONE ?
 												 cmk_reason_name(st.health.reason) : "not asked yet"));
+}
+
+/*
+ * The server's own message for a session that the worker ends speaks of an
+ * administrator.  The session is told what made it so.
+ */
+static void
+explain_ending(ErrorData *edata)
+{
+	if (cmk_on_inaccessible != CMK_ON_DENY && cmk_gate_is_closed())
+		edata->detail = MemoryContextStrdup(ErrorContext,
+											"The customer-managed key of this server is inaccessible.");
+}
+
+static void
+cmk_emit_log(ErrorData *edata)
+{
+	if (prev_emit_log)
+		prev_emit_log(edata);
+	if (edata->elevel != FATAL || edata->detail != NULL || cmk_shared == NULL)
+		return;
+	if (edata->sqlerrcode == ERRCODE_CANNOT_CONNECT_NOW && MyProcPort != NULL)
+		explain_starting(edata);
+	else if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		explain_ending(edata);
 }
 
 int

@@ -17,6 +17,7 @@
 #include "cmk_heap.h"
 #include "compat.h"
 #include "ddl.h"
+#include "deny.h"
 #include "gate.h"
 #include "keywal.h"
 #include "proof.h"
@@ -99,4 +100,5 @@ _PG_init(void)
 	cmk_birth_init();
 	cmk_ddl_init();
 	cmk_gate_init();
+	cmk_deny_init();
 }
