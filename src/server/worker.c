@@ -252,6 +252,10 @@ look_once(CmkKeyWork *work)
 		/* A look that our own end cut short says nothing of the key. */
 		if (ShutdownRequestPending && outcome.verdict != CMK_VERDICT_YES)
 			return step;
+		SpinLockAcquire(&cmk_shared->mutex);
+		strlcpy(cmk_shared->status.identity, cmk_keywork_identity(work),
+				sizeof(cmk_shared->status.identity));
+		SpinLockRelease(&cmk_shared->mutex);
 		step = cmk_publish(&outcome);
 		if (step.fresh)
 			cmk_keywork_reset(work);
@@ -259,8 +263,6 @@ look_once(CmkKeyWork *work)
 
 	SpinLockAcquire(&cmk_shared->mutex);
 	cmk_shared->answered = asked;
-	strlcpy(cmk_shared->status.identity, cmk_keywork_identity(work),
-			sizeof(cmk_shared->status.identity));
 	SpinLockRelease(&cmk_shared->mutex);
 	ConditionVariableBroadcast(&cmk_shared->answer);
 	return step;
@@ -287,12 +289,13 @@ wait_for_work(int64 ms)
 	until = cmk_boottime() + ms;
 	while (!ShutdownRequestPending && !ConfigReloadPending && !somebody_asks())
 	{
+		long		nap = cmk_events_reap();
 		int64		left = until - cmk_boottime();
 
 		if (left <= 0)
 			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 (long) Min(left, 60000), PG_WAIT_EXTENSION);
+						 (long) Min(left, nap), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -311,6 +314,8 @@ cmk_worker_main(Datum arg)
 	cmk_shared->worker = MyLatch;
 	SpinLockRelease(&cmk_shared->mutex);
 	on_shmem_exit(forget_worker, (Datum) 0);
+	cmk_events_start();
+	cmk_write_own_status(true);
 	cmk_lockdown_resume();
 
 	work = cmk_keywork_new();
@@ -326,9 +331,11 @@ cmk_worker_main(Datum arg)
 			work = cmk_keywork_new();
 		}
 		step = look_once(work);
-		cmk_events_reap();
 		wait_for_work(step.next_ms);
 	}
+
+	cmk_events_stop();
+	cmk_write_own_status(false);
 
 	/* Not 0: a worker that was told to go must come back, while the server runs. */
 	proc_exit(1);
