@@ -109,47 +109,6 @@ cmk_rootfile_find_root(const CmkRootFile *rf, uint32_t root_id)
 	return NULL;
 }
 
-const CmkWrap *
-cmk_rootfile_find_wrap(const CmkRootFile *rf, uint32_t root_id,
-					   const char *recipient)
-{
-	const CmkRoot *root = cmk_rootfile_find_root(rf, root_id);
-	int			i;
-
-	for (i = 0; root != NULL && i < root->nwraps; i++)
-	{
-		if (strcmp(root->wraps[i].recipient, recipient) == 0)
-			return &root->wraps[i];
-	}
-	return NULL;
-}
-
-int
-cmk_rootfile_add_wrap(CmkRootFile *rf, uint32_t root_id, const CmkWrap *wrap,
-					  CmkError *err)
-{
-	CmkRoot    *root = cmk_rootfile_find_root(rf, root_id);
-	int			i;
-
-	errno = 0;
-	if (root == NULL)
-		return cmk_fail(err, CMK_ERR_CONFIG,
-						"there is no root key %" PRIu32, root_id);
-	for (i = 0; i < root->nwraps; i++)
-	{
-		if (strcmp(root->wraps[i].recipient, wrap->recipient) == 0)
-			break;
-	}
-	if (i == CMK_MAX_RECIPIENTS)
-		return cmk_fail(err, CMK_ERR_LIMIT,
-						"root key %" PRIu32 " has %d recipients already",
-						root_id, CMK_MAX_RECIPIENTS);
-	root->wraps[i] = *wrap;
-	if (i == root->nwraps)
-		root->nwraps++;
-	return 0;
-}
-
 /* A random key and salt for a root.  On failure key is wiped. */
 static int
 make_root(CmkRoot *root, uint32_t id, uint64_t wal_from, int64_t now,

@@ -14,11 +14,13 @@
  *	               "wal_from": "0/0",
  *	               "wraps": [ { "recipient": "file:///etc/kek.pem",
  *	                            "key_version": "sha256:…", "alg": "RSA-OAEP-256",
- *	                            "value": "…", "created": "…" } ],
+ *	                            "public_key": "…", "value": "…",
+ *	                            "created": "…", "local": false } ],
  *	               "wrapped_by_root": null } ],
  *	  "hmac": "…" }
  *
- * Binary values are base64url without padding.  An older root is wrapped
+ * Binary values are base64url without padding.  With its public key a recipient
+ * can be given a new root without being asked.  An older root is wrapped
  * (AES-KW) by the next newer one: "wrapped_by_root": {"id": 2, "value": "…"}.
  * The HMAC-SHA-256, under a key derived from the current root, covers every byte
  * of the text before the member "hmac", which is the last.  serial grows with
@@ -34,16 +36,19 @@
  *			…
  *
  * rootfile_parse.c reads the text, rootfile_print.c writes it, rootfile_io.c
- * has the files, rootfile.c the keys.
+ * has the files, rootfile.c the keys, rootfile_wraps.c the recipients.
  */
 #ifndef CMK_ROOTFILE_H
 #define CMK_ROOTFILE_H
+
+#include <stdbool.h>
 
 #include "registry.h"
 
 #define CMK_MAX_RECIPIENTS	16
 #define CMK_URL_MAX			1024
 #define CMK_WRAP_MAX		512		/* RSA 4096 */
+#define CMK_PUBLIC_KEY_MAX	600		/* the same, as SubjectPublicKeyInfo in DER */
 #define CMK_ROOTFILE_MAX	(1024 * 1024)
 
 typedef struct CmkWrap
@@ -54,6 +59,9 @@ typedef struct CmkWrap
 	int64_t		created;		/* seconds since 1970 */
 	size_t		len;
 	uint8_t		value[CMK_WRAP_MAX];
+	size_t		public_len;
+	uint8_t		public_key[CMK_PUBLIC_KEY_MAX];	/* SubjectPublicKeyInfo, DER */
+	bool		local;			/* added on this copy only, see keep_local */
 } CmkWrap;
 
 typedef struct CmkRoot
@@ -144,6 +152,16 @@ extern const CmkWrap *cmk_rootfile_find_wrap(const CmkRootFile *rf,
 											 const char *recipient);
 
 /*
+ * The wrap under that root which the key of this URL should open: the one whose
+ * recipient is url; else, if url names an https key without a version, the one
+ * made last among those whose recipient or key_version is url with a version.
+ * NULL if there is none.  Valid until rf changes.
+ */
+extern const CmkWrap *cmk_rootfile_find_recipient(const CmkRootFile *rf,
+												  uint32_t root_id,
+												  const char *url);
+
+/*
  * Puts a copy of wrap under that root, in place of the one that its recipient
  * has.  0; -1 with CMK_ERR_LIMIT (too many recipients) or CMK_ERR_CONFIG (no
  * such root), rf unchanged.
@@ -152,11 +170,41 @@ extern int	cmk_rootfile_add_wrap(CmkRootFile *rf, uint32_t root_id,
 								  const CmkWrap *wrap, CmkError *err);
 
 /*
+ * Takes a recipient (that exact URL) away: its wraps under every root.  Whoever
+ * unwrapped the current root before still knows it, so a new root is the
+ * caller's next step.  0; -1 with CMK_ERR_NOT_FOUND if it has no wrap, or
+ * CMK_ERR_CONFIG if the current root would be left without one, rf unchanged.
+ */
+extern int	cmk_rootfile_drop_recipient(CmkRootFile *rf, const char *recipient,
+										CmkError *err);
+
+/*
+ * Takes all wraps of an older root away; from then on only a newer root opens
+ * it.  0; -1 with CMK_ERR_CONFIG if there is no such root or it is the current
+ * one, rf unchanged.
+ */
+extern int	cmk_rootfile_drop_wraps(CmkRootFile *rf, uint32_t root_id,
+									CmkError *err);
+
+/*
+ * For a copy that replays the WAL of its origin, where theirs came with WAL and
+ * ours is in the file: local wraps of our current root, if it is theirs too
+ * (cluster, number and salt), whose recipients have no wrap there, are added to
+ * theirs, still local.  *changed says whether there were any; the caller prints
+ * theirs then.  Both are verified.  0; -1 with CMK_ERR_LIMIT (too many
+ * recipients), theirs unchanged.
+ */
+extern int	cmk_rootfile_keep_local(CmkRootFile *theirs,
+									const CmkRootFile *ours, bool *changed,
+									CmkError *err);
+
+/*
  * Prints rf->… to rf->text with a new HMAC under the current root's key, and
  * sets signed_len and hmac.  serial is printed as it is: the caller raises it
  * once for each file it writes.  The text is parsed and verified before it
  * replaces the old one, so that nothing can be written that could not be read.
- * 0; -1 with CMK_ERR_CORRUPT (a field that the form does not allow),
+ * 0; -1 with CMK_ERR_CORRUPT (a field that the form does not allow, as a wrap
+ * without a public key),
  * CMK_ERR_LIMIT (the text would be too long), _CRYPTO or _NO_MEMORY, and rf as
  * it was.
  */

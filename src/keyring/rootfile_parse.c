@@ -35,10 +35,11 @@ parse_wrap(CmkReader *r, const cJSON *obj, const char *self, CmkWrap *w)
 {
 	enum
 	{
-		RECIPIENT, KEY_VERSION, ALG, VALUE, CREATED, N
+		RECIPIENT, KEY_VERSION, ALG, PUBLIC_KEY, VALUE, CREATED, LOCAL, N
 	};
 	static const char *const names[N] = {
-		"recipient", "key_version", "alg", "value", "created"
+		"recipient", "key_version", "alg", "public_key", "value", "created",
+		"local"
 	};
 	const cJSON *m[N];
 
@@ -48,9 +49,12 @@ parse_wrap(CmkReader *r, const cJSON *obj, const char *self, CmkWrap *w)
 		cmk_reader_text(r, names[KEY_VERSION], m[KEY_VERSION],
 						w->key_version, sizeof(w->key_version)) < 0 ||
 		cmk_reader_text(r, names[ALG], m[ALG], w->alg, sizeof(w->alg)) < 0 ||
+		cmk_reader_bytes(r, names[PUBLIC_KEY], m[PUBLIC_KEY], w->public_key,
+						 1, sizeof(w->public_key), &w->public_len) < 0 ||
 		cmk_reader_bytes(r, names[VALUE], m[VALUE],
 						 w->value, 1, sizeof(w->value), &w->len) < 0 ||
-		cmk_reader_time(r, names[CREATED], m[CREATED], &w->created) < 0)
+		cmk_reader_time(r, names[CREATED], m[CREATED], &w->created) < 0 ||
+		cmk_reader_bool(r, names[LOCAL], m[LOCAL], &w->local) < 0)
 		return -1;
 	return 0;
 }

@@ -19,6 +19,8 @@
 #include "../seal/base64url.h"
 #include "rootfile_internal.h"
 
+#define MAX_BYTES	CMK_PUBLIC_KEY_MAX	/* the longest value */
+
 /* A text that grows.  After a failure it takes no more. */
 typedef struct Out
 {
@@ -110,9 +112,9 @@ put_string(Out *o, const char *s)
 static void
 put_bytes(Out *o, const uint8_t *bytes, size_t len)
 {
-	char		text[CMK_BASE64URL_SIZE(CMK_WRAP_MAX)];
+	char		text[CMK_BASE64URL_SIZE(MAX_BYTES)];
 
-	if (len > CMK_WRAP_MAX)
+	if (len > MAX_BYTES)
 		len = 0;				/* which the parser refuses */
 	cmk_base64url_encode(bytes, len, text);
 	put(o, "\"");
@@ -151,10 +153,14 @@ put_wrap(Out *o, const CmkWrap *w)
 	put_string(o, w->key_version);
 	put(o, ",\n          \"alg\": ");
 	put_string(o, w->alg);
+	put(o, ",\n          \"public_key\": ");
+	put_bytes(o, w->public_key, w->public_len);
 	put(o, ",\n          \"value\": ");
 	put_bytes(o, w->value, w->len);
 	put(o, ",\n          \"created\": ");
 	put_time(o, w->created);
+	put(o, ",\n          \"local\": ");
+	put(o, w->local ? "true" : "false");
 	put(o, "\n        }");
 }
 

@@ -180,6 +180,15 @@ cmk_reader_integer(CmkReader *r, const char *member, const cJSON *item,
 }
 
 int
+cmk_reader_bool(CmkReader *r, const char *member, const cJSON *item, bool *out)
+{
+	if (!cJSON_IsBool(item))
+		return cmk_reader_bad(r, member, "is not true or false");
+	*out = cJSON_IsTrue(item);
+	return 0;
+}
+
+int
 cmk_reader_text(CmkReader *r, const char *member, const cJSON *item,
 				char *out, size_t outsize)
 {

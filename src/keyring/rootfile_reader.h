@@ -58,6 +58,10 @@ extern int	cmk_reader_members(CmkReader *r, const cJSON *obj,
 extern int	cmk_reader_integer(CmkReader *r, const char *member,
 							   const cJSON *item, double max, uint64_t *out);
 
+/* true or false. */
+extern int	cmk_reader_bool(CmkReader *r, const char *member,
+							const cJSON *item, bool *out);
+
 /* A text of 1 to outsize - 1 bytes without control characters. */
 extern int	cmk_reader_text(CmkReader *r, const char *member,
 							const cJSON *item, char *out, size_t outsize);

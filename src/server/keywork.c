@@ -90,7 +90,7 @@ wrap_flags(void)
  * back before anything is written.
  */
 static int
-wrap_root(CmkKeyWork *work, const char *version, const uint8 *root, CmkWrap *wrap,
+wrap_root(CmkKeyWork *work, const CmkKekInfo *info, const uint8 *root, CmkWrap *wrap,
 		  CmkOutcome *out)
 {
 	CmkWrapResult w;
@@ -98,7 +98,7 @@ wrap_root(CmkKeyWork *work, const char *version, const uint8 *root, CmkWrap *wra
 	size_t		len = 0;
 	bool		same;
 
-	if (cmk_kek_wrap(work->kek, cmk_key_url, version, root, CMK_ROOT_KEY_SIZE, &w, out) < 0 ||
+	if (cmk_kek_wrap(work->kek, cmk_key_url, info->version, root, CMK_ROOT_KEY_SIZE, &w, out) < 0 ||
 		cmk_kek_unwrap(work->kek, cmk_key_url, w.key_version, w.alg, w.value, w.len,
 					   back, sizeof(back), &len, out) < 0)
 		return -1;
@@ -114,6 +114,8 @@ wrap_root(CmkKeyWork *work, const char *version, const uint8 *root, CmkWrap *wra
 	wrap->created = (int64) time(NULL);
 	wrap->len = w.len;
 	memcpy(wrap->value, w.value, w.len);
+	wrap->public_len = info->public_len;
+	memcpy(wrap->public_key, info->public_key, info->public_len);
 	return 0;
 }
 
@@ -143,7 +145,7 @@ create_root(CmkKeyWork *work, CmkOutcome *out)
 		return -1;
 	if (cmk_rootfile_new(GetSystemIdentifier(), (int64) time(NULL), &rf, root, &err) < 0)
 		return local_failure(out, &err);
-	if (wrap_root(work, info.version, root, &wrap, out) == 0)
+	if (wrap_root(work, &info, root, &wrap, out) == 0)
 	{
 		if (cmk_rootfile_add_wrap(&rf, rf.current_root, &wrap, &err) < 0)
 			local_failure(out, &err);
@@ -279,8 +281,9 @@ warn_once(CmkKeyWork *work, const CmkKekInfo *info)
  * and its copy in WAL say so.  A standby waits for the primary's.
  */
 static int
-adopt_version(CmkKeyWork *work, const char *version, CmkOutcome *out)
+adopt_version(CmkKeyWork *work, const CmkKekInfo *info, CmkOutcome *out)
 {
+	const char *version = info->version;
 	CmkRootFile rf;
 	CmkWrap		wrap;
 	CmkError	err;
@@ -288,7 +291,7 @@ adopt_version(CmkKeyWork *work, const char *version, CmkOutcome *out)
 	int			result = -1;
 
 	if (try_wrap(work, version, out) < 0 || try_unwrap(work, out) < 0 ||
-		wrap_root(work, version, root->key, &wrap, out) < 0)
+		wrap_root(work, info, root->key, &wrap, out) < 0)
 		return -1;
 	if (cmk_rootfile_read(CMK_ROOT_FILE, &rf, &err) < 0)
 		return local_failure(out, &err);
@@ -327,7 +330,7 @@ follow(CmkKeyWork *work, const CmkKekInfo *newest)
 {
 	CmkOutcome	why;
 
-	if (RecoveryInProgress() || adopt_version(work, newest->version, &why) == 0)
+	if (RecoveryInProgress() || adopt_version(work, newest, &why) == 0)
 		return;
 	work->have_canary = false;
 	warn_unusable(work, newest->version, why.err.message);

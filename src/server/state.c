@@ -299,6 +299,8 @@ wrap_new_root(CmkRootFile *rf, const uint8 *key, CmkError *err)
 	w.created = (int64) time(NULL);
 	w.len = wrapped.len;
 	memcpy(w.value, wrapped.value, wrapped.len);
+	w.public_len = wrapped.public_len;
+	memcpy(w.public_key, wrapped.public_key, wrapped.public_len);
 	return cmk_rootfile_add_wrap(rf, rf->current_root, &w, err);
 }
 

@@ -13,14 +13,12 @@
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/rsa.h>
 #include <openssl/sha.h>
-#include <openssl/x509.h>
 
 #include "../seal/base64url.h"
 #include "../seal/kdf.h"
 #include "pem.h"
-#include "provider.h"
+#include "rsa.h"
 
 #define MAX_RSA_BYTES	512
 #define VERSION_PREFIX	"sha256:"
@@ -95,30 +93,14 @@ path_of_url(const char *url, char *path, CmkError *err)
 /* ---- what is done with it ---- */
 
 /* Fills version (256 bytes) from the public half. */
-static int
-key_version(EVP_PKEY *key, char *version)
+static void
+version_of(const uint8_t *der, size_t len, char *version)
 {
-	uint8_t    *der = NULL;
 	uint8_t		md[SHA256_DIGEST_LENGTH];
-	int			len;
 
-	len = i2d_PUBKEY(key, &der);
-	if (len <= 0)
-		return -1;
 	SHA256(der, len, md);
-	OPENSSL_free(der);
 	strcpy(version, VERSION_PREFIX);
 	cmk_base64url_encode(md, sizeof(md), version + strlen(VERSION_PREFIX));
-	return 0;
-}
-
-/* RSAES-OAEP with SHA-256 and MGF1 with SHA-256, no label (RFC 8017). */
-static int
-set_oaep(EVP_PKEY_CTX *ctx)
-{
-	return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) > 0 &&
-		EVP_PKEY_CTX_set_rsa_oaep_md(ctx, EVP_sha256()) > 0 &&
-		EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, EVP_sha256()) > 0;
 }
 
 static int
@@ -144,7 +126,6 @@ file_wrap(const char *url, const uint8_t *in, size_t len,
 {
 	char		path[CMK_KEY_URL_SIZE];
 	EVP_PKEY   *key;
-	EVP_PKEY_CTX *ctx;
 	int			rc = -1;
 
 	memset(out, 0, sizeof(*out));
@@ -153,21 +134,16 @@ file_wrap(const char *url, const uint8_t *in, size_t len,
 	key = cmk_pem_load_rsa(path, err);
 	if (key != NULL && cmk_pem_check_rsa(path, key, err) == 0)
 	{
-		out->len = sizeof(out->value);
-		strcpy(out->alg, CMK_ALG_RSA_OAEP_256);
-		ctx = EVP_PKEY_CTX_new(key, NULL);
-		if (ctx == NULL || EVP_PKEY_encrypt_init(ctx) <= 0 || !set_oaep(ctx) ||
-			EVP_PKEY_encrypt(ctx, out->value, &out->len, in, len) <= 0 ||
-			key_version(key, out->key_version) < 0)
+		if (cmk_rsa_wrap(key, in, len, out) < 0)
 			crypto_failed(path, err);
 		else
+		{
+			version_of(out->public_key, out->public_len, out->key_version);
 			rc = 0;
-		EVP_PKEY_CTX_free(ctx);
+		}
 	}
 	EVP_PKEY_free(key);
 	ERR_clear_error();
-	if (rc < 0)
-		memset(out, 0, sizeof(*out));
 	return rc;
 }
 
@@ -176,10 +152,13 @@ static int
 check_version(const char *path, EVP_PKEY *key, const char *version,
 			  CmkError *err)
 {
+	uint8_t		der[CMK_PUBLIC_KEY_SIZE];
+	size_t		len;
 	char		have[256];
 
-	if (key_version(key, have) < 0)
+	if (cmk_rsa_encode(key, der, sizeof(der), &len) < 0)
 		return crypto_failed(path, err);
+	version_of(der, len, have);
 	if (strcmp(have, version) == 0)
 		return 0;
 	errno = 0;
@@ -212,7 +191,7 @@ decrypt(const char *path, EVP_PKEY *key, const uint8_t *in, size_t len,
 	int			rc = -1;
 
 	errno = 0;
-	if (ctx == NULL || EVP_PKEY_decrypt_init(ctx) <= 0 || !set_oaep(ctx))
+	if (ctx == NULL || EVP_PKEY_decrypt_init(ctx) <= 0 || cmk_rsa_set_oaep(ctx) < 0)
 		crypto_failed(path, err);
 	else if (EVP_PKEY_decrypt(ctx, plain, &plainlen, in, len) <= 0 ||
 			 plainlen > outmax)

@@ -117,6 +117,8 @@ inspect_file(const char *url, CmkKekInfo *info, CmkOutcome *out)
 		cmk_file_provider.wrap(url, probe, sizeof(probe), &wrapped, &err) < 0)
 		return file_outcome(out, &err);
 	strcpy(info->version, wrapped.key_version);
+	info->public_len = wrapped.public_len;
+	memcpy(info->public_key, wrapped.public_key, wrapped.public_len);
 	return cmk_outcome(out, CMK_REASON_NONE, "%s", "");
 }
 
@@ -137,6 +139,8 @@ cmk_kek_inspect(CmkKek *kek, const char *url, int flags, CmkKekInfo *info,
 	if (strlen(key.kid) >= sizeof(info->version))
 		return cmk_outcome(out, CMK_REASON_CONFIG, "key identifier is too long");
 	strcpy(info->version, key.kid);
+	info->public_len = key.public_len;
+	memcpy(info->public_key, key.public_key, key.public_len);
 	return cmk_outcome(out, CMK_REASON_NONE, "%s", "");
 }
 

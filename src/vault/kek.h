@@ -28,6 +28,8 @@ typedef struct CmkKekInfo
 {
 	char		version[CMK_KEY_VERSION_SIZE];
 	CmkKeyWarnings warnings;
+	size_t		public_len;
+	uint8_t		public_key[CMK_PUBLIC_KEY_SIZE];	/* SubjectPublicKeyInfo, DER */
 } CmkKekInfo;
 
 /* config is used by vaults only and must stay valid. */

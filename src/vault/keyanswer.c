@@ -15,6 +15,7 @@
 #include "../seal/kdf.h"
 #include "answers.h"
 #include "json.h"
+#include "public_key.h"
 
 #define MAX_MODULUS		1024	/* bytes; larger than any that is accepted */
 #define MAX_EXPONENT	8
@@ -74,9 +75,12 @@ count_bits(const uint8_t *p, size_t len)
 	return bits;
 }
 
-/* n and e of an RSA key: bits of n, or -1. */
+/*
+ * n and e of an RSA key.  What is no RSA key at all is malformed; one of a size
+ * or exponent that is not supported gets no public_key, and keycheck says so.
+ */
 static int
-read_rsa(const cJSON *key)
+read_rsa(const cJSON *key, CmkKeyInfo *info)
 {
 	const char *n = cmk_json_string(key, "n");
 	const char *e = cmk_json_string(key, "e");
@@ -84,7 +88,7 @@ read_rsa(const cJSON *key)
 	uint8_t		exponent[MAX_EXPONENT];
 	ssize_t		nlen;
 	ssize_t		elen;
-	int			bits;
+	CmkError	err;
 
 	if (n == NULL || e == NULL)
 		return -1;
@@ -92,13 +96,17 @@ read_rsa(const cJSON *key)
 	elen = cmk_base64url_decode(e, strlen(e), exponent, sizeof(exponent));
 	if (nlen <= 0 || elen <= 0)
 		return -1;
-	bits = count_bits(modulus, nlen);
+	info->bits = count_bits(modulus, nlen);
 
 	/* both odd, e at least 3: else it is no RSA key */
-	if (bits == 0 || (modulus[nlen - 1] & 1) == 0 ||
+	if (info->bits == 0 || (modulus[nlen - 1] & 1) == 0 ||
 		(exponent[elen - 1] & 1) == 0 || count_bits(exponent, elen) < 2)
 		return -1;
-	return bits;
+	if (cmk_public_from_ne(modulus, nlen, exponent, elen, info->public_key,
+						   sizeof(info->public_key), &info->public_len, &err) < 0 &&
+		err.code != CMK_ERR_KEY_UNUSABLE)
+		return -1;
+	return 0;
 }
 
 /* key_ops: strings, of which two matter. */
@@ -156,12 +164,9 @@ read_key(const cJSON *doc, const CmkKeyUrl *asked, CmkKeyInfo *info)
 		return "It does not say what type the key is of";
 	if (read_ops(cmk_json_get(key, "key_ops"), info) < 0)
 		return "It does not say what the key may be used for";
-	if (strcmp(info->kty, "RSA") == 0 || strcmp(info->kty, "RSA-HSM") == 0)
-	{
-		info->bits = read_rsa(key);
-		if (info->bits < 0)
-			return "The numbers of the RSA key are not what they should be";
-	}
+	if ((strcmp(info->kty, "RSA") == 0 || strcmp(info->kty, "RSA-HSM") == 0) &&
+		read_rsa(key, info) < 0)
+		return "The numbers of the RSA key are not what they should be";
 	return read_attributes(attributes, info);
 }
 

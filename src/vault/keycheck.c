@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "public_key.h"
+#include "rsa.h"
 #include "vault.h"
 
 #define CLOCK_SKEW		300
@@ -51,13 +53,19 @@ check_kind(const CmkKeyInfo *key, CmkOutcome *out)
 					"key \"%.256s\" is not an RSA key", key->kid);
 		return cmk_fail_detail(&out->err, "It is of type %s.", key->kty);
 	}
-	if (key->bits != 2048 && key->bits != 3072 && key->bits != 4096)
+	if (!cmk_rsa_bits_ok(key->bits))
 	{
 		cmk_outcome(out, CMK_REASON_KEY_UNSUITABLE,
 					"key \"%.256s\" has an unsupported size", key->kid);
 		return cmk_fail_detail(&out->err,
 							   "It has %d bits; 2048, 3072 or 4096 are supported.",
 							   key->bits);
+	}
+	if (key->public_len == 0)
+	{
+		cmk_outcome(out, CMK_REASON_KEY_UNSUITABLE,
+					"key \"%.256s\" has an unsupported exponent", key->kid);
+		return cmk_fail_detail(&out->err, "%s", CMK_RSA_EXPONENT_RULE);
 	}
 	return 0;
 }

@@ -17,6 +17,8 @@
 
 #include "../seal/kdf.h"
 #include "pem.h"
+#include "public_key.h"
+#include "rsa.h"
 #include "secretfile.h"
 
 #define MAX_FILE_SIZE	(64 * 1024)
@@ -122,7 +124,7 @@ scan_pem(const char *path, BIO *bio, PemFound *found, CmkError *err)
 	return -1;
 }
 
-/* Is it an RSA key of a size that a Key Vault has too? */
+/* Is it an RSA key that a Key Vault could have too? */
 static int
 check_size(const char *path, EVP_PKEY *key, CmkError *err)
 {
@@ -131,13 +133,18 @@ check_size(const char *path, EVP_PKEY *key, CmkError *err)
 	if (!EVP_PKEY_is_a(key, "RSA"))
 		return unusable(err, path, "holds a key that is not RSA");
 	bits = EVP_PKEY_get_bits(key);
-	if (bits != 2048 && bits != 3072 && bits != 4096)
+	if (!cmk_rsa_bits_ok(bits))
 	{
 		unusable(err, path, bits < 2048 ? "holds a key that is too small" :
 				 "holds a key of an unsupported size");
 		return cmk_fail_detail(err,
 							   "It has %d bits; an RSA key of 2048, 3072 or 4096 bits is needed.",
 							   bits);
+	}
+	if (!cmk_rsa_exponent_ok(key))
+	{
+		unusable(err, path, "holds a key with an unsupported exponent");
+		return cmk_fail_detail(err, "%s", CMK_RSA_EXPONENT_RULE);
 	}
 	return 0;
 }

@@ -19,6 +19,7 @@
 #include "../seal/error.h"
 
 #define CMK_KEY_URL_SIZE	1024	/* room for a key URL, as in root.json */
+#define CMK_PUBLIC_KEY_SIZE	600		/* for a SubjectPublicKeyInfo in DER, the same */
 
 #define CMK_ALG_RSA_OAEP_256	"RSA-OAEP-256"	/* RSAES-OAEP, SHA-256, MGF1 SHA-256 (RFC 8017) */
 
@@ -28,6 +29,8 @@ typedef struct CmkWrapResult
 	char		alg[32];
 	size_t		len;
 	uint8_t		value[512];
+	size_t		public_len;		/* 0: a vault does not say, see cmk_kek_inspect() */
+	uint8_t		public_key[CMK_PUBLIC_KEY_SIZE];	/* SubjectPublicKeyInfo, DER */
 } CmkWrapResult;
 
 typedef struct CmkProvider

@@ -34,6 +34,7 @@
 #include <stdint.h>
 
 #include "outcome.h"
+#include "provider.h"
 
 #define CMK_DEFAULT_API_VERSION	"7.6"
 #define CMK_DEFAULT_DNS_SUFFIXES \
@@ -91,7 +92,19 @@ typedef struct CmkKeyInfo
 	int64_t		created;
 	int64_t		server_time;	/* the answer's Date; 0: none */
 	char		recovery_level[64];
+	size_t		public_len;		/* 0: of a kind or size that is not supported */
+	uint8_t		public_key[CMK_PUBLIC_KEY_SIZE];	/* SubjectPublicKeyInfo, DER */
 } CmkKeyInfo;
+
+/* One of a key's versions, as the list of them says it. */
+typedef struct CmkKeyVersion
+{
+	char		kid[600];
+	bool		enabled;
+	int64_t		created;		/* Unix seconds; 0: not said */
+	int64_t		nbf;			/* 0: none */
+	int64_t		exp;			/* 0: none */
+} CmkKeyVersion;
 
 typedef struct CmkVaultWrap
 {
@@ -156,6 +169,18 @@ extern int	cmk_vault_unwrap(CmkVault *v, const char *kid,
 							 const uint8_t *in, size_t len,
 							 uint8_t *plain, size_t outmax, size_t *outlen,
 							 CmkOutcome *out);
+
+/*
+ * GET versions: the newest max of them into list, newest first as far as created
+ * tells, and *n how many these are.  A version in url is passed over.  The list
+ * comes in pages; the next one is asked for only where the first one was, else
+ * the answer is malformed, as one with more than CMK_VAULT_MAX_PAGES is.
+ */
+#define CMK_VAULT_MAX_PAGES	100
+
+extern int	cmk_vault_list_versions(CmkVault *v, const char *url,
+									CmkKeyVersion *list, int max, int *n,
+									CmkOutcome *out);
 
 /* What a key must be.  See KEYVAULT facts in docs/keyvault.md. */
 #define CMK_CHECK_PURGE_PROTECTION	0x01	/* refuse Purgeable, else warn */
