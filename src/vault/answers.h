@@ -16,7 +16,8 @@ typedef enum CmkVaultOp
 {
 	CMK_OP_GET,
 	CMK_OP_WRAP,
-	CMK_OP_UNWRAP
+	CMK_OP_UNWRAP,
+	CMK_OP_LIST
 } CmkVaultOp;
 
 /* ---- keyanswer.c ---- */
@@ -37,6 +38,28 @@ extern int	cmk_parse_key(const char *text, size_t len, const CmkKeyUrl *asked,
 extern int	cmk_parse_value(const char *text, size_t len, const CmkKeyUrl *asked,
 							char kid[600], uint8_t *value, size_t vmax,
 							size_t *vlen, CmkOutcome *out);
+
+/* The newest versions so far, newest first. */
+typedef struct CmkVersionList
+{
+	CmkKeyVersion *list;		/* the caller's, room for max */
+	int			max;
+	int			n;
+} CmkVersionList;
+
+#define CMK_NEXT_LINK_SIZE	2048
+
+/*
+ * One page of the answer to GET versions of the key that asked names without a
+ * version.  Its versions go into *versions, where the oldest give way once it is
+ * full.  next gets the URL of the next page, "" if this was the last: printable,
+ * https, a path below /keys/ at the host and port of asked; anything else is
+ * malformed.  *versions is not defined on failure.
+ */
+extern int	cmk_parse_versions(const char *text, size_t len,
+							   const CmkKeyUrl *asked,
+							   CmkVersionList *versions,
+							   char next[CMK_NEXT_LINK_SIZE], CmkOutcome *out);
 
 /* ---- classify.c ---- */
 

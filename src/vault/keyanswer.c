@@ -1,6 +1,6 @@
 /*
  * keyanswer.c
- *	  Keys and values as Key Vault answers them.
+ *	  Keys, lists of versions and values as Key Vault answers them.
  *
  * An answer is believed only in what it must say: which key it is about has to
  * be the key that was asked for, since a proxy or a mistaken vault may answer
@@ -215,5 +215,96 @@ cmk_parse_value(const char *text, size_t len, const CmkKeyUrl *asked,
 	}
 	cmk_cleanse(value, vmax);
 	kid[0] = '\0';
+	return malformed(out, asked, problem);
+}
+
+/* ---- lists of versions ---- */
+
+/* Into its place, behind those that are as new; the oldest falls out at max. */
+static void
+insert_version(CmkVersionList *versions, const CmkKeyVersion *version)
+{
+	int			i = versions->n < versions->max ? versions->n++ : versions->n;
+
+	for (; i > 0 && versions->list[i - 1].created < version->created; i--)
+	{
+		if (i < versions->n)
+			versions->list[i] = versions->list[i - 1];
+	}
+	if (i < versions->n)
+		versions->list[i] = *version;
+}
+
+static const char *
+read_versions(const cJSON *array, const CmkKeyUrl *asked, CmkVersionList *versions)
+{
+	const cJSON *item;
+
+	if (!cJSON_IsArray(array))
+		return "It has no list of versions";
+	cJSON_ArrayForEach(item, array)
+	{
+		CmkKeyVersion version;
+		CmkKeyInfo	info;
+		const char *problem;
+
+		memset(&version, 0, sizeof(version));
+		if (check_kid(cmk_json_string(item, "kid"), asked, &info.url,
+					  version.kid) < 0)
+			return "It is about another key, or a version has no name";
+		problem = read_attributes(cmk_json_object(item, "attributes"), &info);
+		if (problem != NULL)
+			return problem;
+		version.enabled = info.enabled;
+		version.created = info.created;
+		version.nbf = info.nbf;
+		version.exp = info.exp;
+		insert_version(versions, &version);
+	}
+	return NULL;
+}
+
+/*
+ * A token goes where the next page is, so it must be where the first one was.
+ * The query is the service's affair.
+ */
+static const char *
+read_next(const cJSON *link, const CmkKeyUrl *asked, char next[CMK_NEXT_LINK_SIZE])
+{
+	char		place[CMK_NEXT_LINK_SIZE];
+	CmkEndpoint e;
+
+	if (link == NULL || cJSON_IsNull(link))
+		return NULL;
+	if (!cJSON_IsString(link) ||
+		copy_string(link->valuestring, next, CMK_NEXT_LINK_SIZE) < 0 ||
+		strchr(next, '#') != NULL)
+		return "Its link to the next page is not a URL";
+	strcpy(place, next);
+	place[strcspn(place, "?")] = '\0';
+	if (cmk_endpoint_parse(place, &e) < 0 || !e.tls ||
+		strcmp(e.base, asked->base) != 0 ||
+		strncmp(e.path, "/keys/", 6) != 0 || strstr(e.path, "/.") != NULL)
+		return "Its link to the next page leads elsewhere";
+	return NULL;
+}
+
+int
+cmk_parse_versions(const char *text, size_t len, const CmkKeyUrl *asked,
+				   CmkVersionList *versions, char next[CMK_NEXT_LINK_SIZE],
+				   CmkOutcome *out)
+{
+	cJSON	   *doc = cmk_json_parse(text, len);
+	const char *problem;
+
+	next[0] = '\0';
+	problem = doc == NULL ? "It is not a JSON object" :
+		read_versions(cmk_json_get(doc, "value"), asked, versions);
+	if (problem == NULL)
+		problem = read_next(cmk_json_get(doc, "nextLink"), asked, next);
+	cmk_json_free(doc);
+	if (problem == NULL)
+		return 0;
+	next[0] = '\0';
 	return malformed(out, asked, problem);
 }

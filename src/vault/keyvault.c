@@ -1,6 +1,6 @@
 /*
  * keyvault.c
- *	  A conversation with Azure Key Vault: get, wrapkey, unwrapkey.
+ *	  A conversation with Azure Key Vault: get, list versions, wrapkey, unwrapkey.
  *
  * The order in which trust grows is the point of this file.  A key URL is parsed
  * and its host compared with the list of suffixes before anything is sent.  The
@@ -191,7 +191,7 @@ typedef struct Call
 {
 	CmkVaultOp	op;
 	CmkKeyUrl	key;
-	char		url[700];
+	char		url[CMK_NEXT_LINK_SIZE];
 	char		body[1024];		/* of wrapkey and unwrapkey */
 	char		what[512];		/* for messages */
 	int64_t		deadline;
@@ -210,6 +210,7 @@ begin(CmkVault *v, CmkVaultOp op, const char *url, Call *call, CmkOutcome *out)
 		[CMK_OP_GET] = {"", "read"},
 		[CMK_OP_WRAP] = {"/wrapkey", "wrap with"},
 		[CMK_OP_UNWRAP] = {"/unwrapkey", "unwrap with"},
+		[CMK_OP_LIST] = {"/versions", "list the versions of"},
 	};
 	CmkError	err;
 
@@ -218,11 +219,14 @@ begin(CmkVault *v, CmkVaultOp op, const char *url, Call *call, CmkOutcome *out)
 	call->op = op;
 	call->deadline = cmk_http_clock() + v->cfg.deadline_ms;
 	call->count = op == CMK_OP_GET ? &v->counts.get :
+		op == CMK_OP_LIST ? &v->counts.list :
 		op == CMK_OP_WRAP ? &v->counts.wrap : &v->counts.unwrap;
 	if (cmk_key_url_parse(url, &call->key, &err) < 0 ||
 		cmk_key_url_trusted(&call->key, v->cfg.dns_suffixes, &err) < 0)
 		return cmk_outcome_config(out, &err);
-	if (op != CMK_OP_GET && call->key.version[0] == '\0')
+	if (op == CMK_OP_LIST)
+		call->key.version[0] = '\0';
+	else if (op != CMK_OP_GET && call->key.version[0] == '\0')
 		return cmk_outcome(out, CMK_REASON_CONFIG,
 						   "key URL \"%.256s\" names no version", url);
 	snprintf(call->url, sizeof(call->url), "%s/keys/%s%s%s%s?api-version=%s",
@@ -238,14 +242,15 @@ static int
 send_call(CmkVault *v, Call *call, const char *auth, CmkHttpAnswer *ans,
 	 CmkOutcome *out)
 {
+	bool		get = call->op == CMK_OP_GET || call->op == CMK_OP_LIST;
 	CmkHttpRequest req = {
-		.method = call->op == CMK_OP_GET ? "GET" : "POST",
+		.method = get ? "GET" : "POST",
 		.url = call->url,
 		.deadline = call->deadline
 	};
 	int			n = 0;
 
-	if (call->op != CMK_OP_GET)
+	if (!get)
 		req.headers[n++] = "Content-Type: application/json";
 	if (auth != NULL)
 	{
@@ -339,6 +344,38 @@ cmk_vault_get_key(CmkVault *v, const char *url, CmkKeyInfo *key,
 		return -1;
 	key->server_time = ans.date;
 	return 0;
+}
+
+int
+cmk_vault_list_versions(CmkVault *v, const char *url, CmkKeyVersion *list,
+						int max, int *n, CmkOutcome *out)
+{
+	CmkVersionList versions = {.list = list, .max = max};
+	Call		call;
+	CmkHttpAnswer ans;
+	int			page;
+
+	*n = 0;
+	if (begin(v, CMK_OP_LIST, url, &call, out) < 0)
+		return -1;
+	for (page = 0; page < CMK_VAULT_MAX_PAGES; page++)
+	{
+		char		next[CMK_NEXT_LINK_SIZE];
+
+		if (perform(v, &call, &ans, out) < 0 ||
+			cmk_parse_versions(ans.body, ans.len, &call.key, &versions, next,
+							   out) < 0)
+			return -1;
+		if (next[0] == '\0')
+		{
+			*n = versions.n;
+			return 0;
+		}
+		strcpy(call.url, next);
+	}
+	cmk_outcome(out, CMK_REASON_MALFORMED, "%s", call.what);
+	return cmk_fail_detail(&out->err, "The list has more than %d pages.",
+						   CMK_VAULT_MAX_PAGES);
 }
 
 /* wrapkey and unwrapkey: value in, value out; all that carried it is wiped. */

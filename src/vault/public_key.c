@@ -331,9 +331,12 @@ cmk_public_from_pem(const char *pem, size_t len, uint8_t *der, size_t max,
 	*derlen = 0;
 	if (memmem(pem, len, secret, strlen(secret)) != NULL)
 	{
-		unusable(err, "is a private key, which must not be given to anybody");
+		errno = 0;
+		cmk_fail(err, CMK_ERR_KEY_UNUSABLE,
+				 "this is a private key, where a public key is wanted");
+		cmk_fail_detail(err, "A private key must not be given to anybody.");
 		return cmk_fail_hint(err,
-							 "Give the public key alone. What this private key protects should be given another key, as it has been shown now.");
+							 "Give the public key alone, and consider this private key as disclosed.");
 	}
 	while (skip < len && isspace((unsigned char) pem[skip]))
 		skip++;

@@ -121,6 +121,7 @@ typedef struct CmkVaultCounts
 	uint64_t	wrap;
 	uint64_t	unwrap;
 	uint64_t	token;
+	uint64_t	list;
 } CmkVaultCounts;
 
 /*
