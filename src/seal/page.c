@@ -105,6 +105,16 @@ cmk_page_kind(const void *page)
 	return CMK_PAGE_ZERO;
 }
 
+CmkPageKind
+cmk_page_head_kind(const void *head)
+{
+	static const uint8_t zeros[CMK_PAGE_HEAD];
+
+	if (get16(head, PD_FLAGS) & CMK_PD_SEALED)
+		return CMK_PAGE_SEALED;
+	return memcmp(head, zeros, sizeof(zeros)) == 0 ? CMK_PAGE_ZERO : CMK_PAGE_PLAIN;
+}
+
 unsigned
 cmk_page_generation(const void *page)
 {

@@ -55,6 +55,12 @@ typedef enum CmkOpenResult
 /* What a page of 8192 bytes is, by its mark alone. */
 extern CmkPageKind cmk_page_kind(const void *page);
 
+/*
+ * The same by the first CMK_PAGE_HEAD bytes alone: zero says that these are, as
+ * they are in no page that was ever initialised.
+ */
+extern CmkPageKind cmk_page_head_kind(const void *head);
+
 /* Generation modulo 16 that a sealed page carries. */
 extern unsigned cmk_page_generation(const void *page);
 

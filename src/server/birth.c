@@ -33,6 +33,7 @@
 #include "filekind.h"
 #include "keywal.h"
 #include "relfile.h"
+#include "relfile_key.h"
 #include "state.h"
 
 /* Relations with their own list in this backend, until the transaction ends. */
@@ -186,23 +187,22 @@ main_file_exists(const CmkRelId *id)
 }
 
 /*
- * A file that has no key: has it lost it?  Then its first page is sealed all the
- * same, or a damaged record claims to be its key.
+ * A file that has no key: has it lost it?  Then it begins with a sealed page all
+ * the same, or a damaged record claims to be its key.
  */
 static bool
 has_lost_key(const CmkRelId *id)
 {
-	PGAlignedBlock page;
 	char		path[128];
 	bool		lost = cmk_damaged_refuse(id, NULL) < 0;
+	off_t		off;
 	int			fd;
 
 	cmk_relation_path(id, MAIN_FORKNUM, path, sizeof(path));
 	fd = lost ? -1 : cmk_real.open(path, O_RDONLY | PG_BINARY);
 	if (fd < 0)
 		return lost;
-	lost = cmk_real.pread(fd, page.data, BLCKSZ, 0) == BLCKSZ &&
-		cmk_page_kind(page.data) == CMK_PAGE_SEALED;
+	lost = cmk_filekey_first_page(fd, &off) == CMK_PAGE_SEALED;
 	cmk_real.close(fd);
 	return lost;
 }

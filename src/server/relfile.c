@@ -9,29 +9,21 @@
  * - a page that cannot be opened is handed on as it is, still marked, and the
  *	 server reports it as invalid in its own words, with relation and block.  Why
  *	 it could not be opened goes to the log;
- * - the file's key is asked for again whenever the registry's epoch has moved: a
- *	 relation may get its DEK after this descriptor was opened.
+ * - the file's key is asked for with every page (relfile_key.c): a relation may
+ *	 get its DEK after this descriptor was opened.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "../keyring/damaged.h"
-#include "../keyring/keycache.h"
 #include "../keyring/keyring.h"
 #include "../seal/page.h"
 #include "relfile.h"
+#include "relfile_key.h"
 
 /* Pages sealed into one write. */
 #define BOUNCE_PAGES	16
-
-#define NO_SLOT			UINT32_MAX
-#define NO_EPOCH		UINT64_MAX	/* that the registry never reaches */
-
-/* CmkSeamFile.flags */
-#define FILE_WHOLE		0x01	/* no page of it may be plain */
-#define FILE_LOST		0x02	/* a damaged record claims to hold its key */
 
 CmkSeamReal cmk_real;
 
@@ -46,20 +38,13 @@ cmk_relfile_init(const CmkFileConfig *c, const CmkFileHooks *h)
 {
 	config = c;
 	hooks = h;
-}
-
-static inline CmkRelId
-file_id(const CmkSeamFile *file)
-{
-	CmkRelId	id = {file->spc, file->db, file->rel};
-
-	return id;
+	cmk_filekey_init(c, h);
 }
 
 static void
 path_of(const CmkSeamFile *file, char *buf, size_t len)
 {
-	CmkRelId	id = file_id(file);
+	CmkRelId	id = cmk_filekey_id(file);
 
 	cmk_relation_path(&id, file->fork, buf, len);
 }
@@ -69,106 +54,6 @@ block_at(const CmkSeamFile *file, off_t off)
 {
 	return file->segno * config->segment_blocks +
 		(uint32_t) (off / CMK_PAGE_SIZE);
-}
-
-/*
- * What is known of a relation.  Looks again if that changes meanwhile: a DEK that
- * is replaced in place must not look as if it were none.
- */
-static bool
-lookup(const CmkRelId *id, CmkDekRef *ref, CmkDekInfo *info)
-{
-	while (cmk_registry_find(id, ref))
-		if (cmk_registry_read(ref, info, NULL))
-			return true;
-	return false;
-}
-
-/*
- * Does the file have a DEK?  Looks it up if the registry changed since the last
- * time, and again if it changes meanwhile: "none" must be true, since what is
- * written then is plain.
- */
-static bool
-resolve(CmkSeamFile *file)
-{
-	uint64_t	epoch = cmk_registry_epoch();
-	CmkRelId	id = file_id(file);
-	CmkDekRef	ref;
-	CmkDekInfo	info;
-
-	while (file->epoch != epoch)
-	{
-		file->slot = NO_SLOT;
-		file->flags &= ~(FILE_WHOLE | FILE_LOST);
-		if (lookup(&id, &ref, &info))
-		{
-			file->slot = ref.slot;
-			file->version = ref.version;
-			file->spare = info.generation;
-			if (info.flags & CMK_DEK_WHOLE)
-				file->flags |= FILE_WHOLE;
-		}
-		else if (cmk_damaged_refuse(&id, NULL) < 0)
-			file->flags |= FILE_LOST;
-		file->epoch = epoch;
-		epoch = cmk_registry_epoch();
-	}
-	return file->slot != NO_SLOT;
-}
-
-/* cipher_for() as long as the registry is not wiped. */
-static CmkXts *
-find_cipher(CmkSeamFile *file, bool *sealed)
-{
-	if (file->kind != CMK_FILE_RELATION)
-	{
-		CmkRelId	id = file_id(file);
-
-		*sealed = config->seal_temp;
-		return *sealed ? cmk_keycache_get_temp(&id, file->backend) : NULL;
-	}
-
-	while ((*sealed = resolve(file)))
-	{
-		CmkDekRef	ref = {file->slot, file->version};
-		CmkXts	   *x = cmk_keycache_get(&ref);
-
-		if (x != NULL || errno != ENOKEY)
-			return x;
-
-		/* The slot changed.  The epoch follows only after it: do not wait. */
-		file->epoch = NO_EPOCH;
-	}
-	if (file->flags & FILE_LOST)
-	{
-		*sealed = true;
-		errno = ENOKEY;
-	}
-	return NULL;
-}
-
-/*
- * The file's cipher.  NULL with *sealed false: it has no DEK.  NULL with *sealed
- * true: it has one that cannot be used now; errno says why.
- */
-static CmkXts *
-cipher_for(CmkSeamFile *file, bool *sealed)
-{
-	CmkXts	   *x = find_cipher(file, sealed);
-
-	/*
-	 * Wiped: the server is going down, and nobody can tell what is sealed.  Asked
-	 * after the look-up, since the epoch is the first that a wipe takes away:
-	 * a key or a "none" that it left behind must not be used.
-	 */
-	if (cmk_registry_epoch() == 0)
-	{
-		*sealed = true;
-		errno = ENOKEY;
-		return NULL;
-	}
-	return x;
 }
 
 static inline uint16_t
@@ -224,8 +109,8 @@ open_page(CmkSeamFile *file, uint8_t *page, uint32_t block)
 		case CMK_PAGE_ZERO:
 			return 0;
 		case CMK_PAGE_PLAIN:
-			if (file->kind != CMK_FILE_RELATION || !resolve(file) ||
-				!(file->flags & FILE_WHOLE))
+			if (file->kind != CMK_FILE_RELATION || !cmk_filekey_has_dek(file) ||
+				!(file->flags & CMK_FILEKEY_WHOLE))
 				return 0;
 			log_page(file, block, "the page is plain, but the file is wholly sealed", 0);
 			errno = EIO;
@@ -235,10 +120,10 @@ open_page(CmkSeamFile *file, uint8_t *page, uint32_t block)
 	}
 
 	generation = cmk_page_generation(page);
-	x = cipher_for(file, &sealed);
+	x = cmk_filekey_cipher(file, &sealed);
 	if (x == NULL)
 	{
-		if (sealed && !(file->flags & FILE_LOST))
+		if (sealed && !(file->flags & CMK_FILEKEY_LOST))
 			return -1;
 		if (config->checksums &&
 			cmk_page_checksum(page, block) != stored_checksum(page))
@@ -280,7 +165,7 @@ open_pages(CmkSeamFile *file, void *buf, ssize_t n, off_t off)
 	if (off % CMK_PAGE_SIZE != 0)
 	{
 		bool		sealed = file->kind == CMK_FILE_RELATION ?
-			resolve(file) : config->seal_temp;
+			cmk_filekey_has_dek(file) : config->seal_temp;
 
 		if (!sealed)
 			return n;
@@ -411,33 +296,6 @@ write_sealed(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
 	return (ssize_t) done;
 }
 
-/*
- * The cipher to write with; NULL and 0 in *fail for a plain file, NULL and -1
- * with errno if the write must not happen.
- */
-static CmkXts *
-cipher_for_write(CmkSeamFile *file, int *fail)
-{
-	bool		sealed;
-	CmkXts	   *x = cipher_for(file, &sealed);
-
-	*fail = 0;
-	if (x == NULL && !sealed && file->kind == CMK_FILE_RELATION)
-	{
-		CmkRelId	id = file_id(file);
-
-		if (hooks->plain_write(&id) < 0)
-		{
-			*fail = -1;
-			return NULL;
-		}
-		x = cipher_for(file, &sealed);
-	}
-	if (x == NULL && sealed)
-		*fail = -1;
-	return x;
-}
-
 static ssize_t
 relfile_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
 {
@@ -446,7 +304,7 @@ relfile_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
 
 	if (file->kind == CMK_FILE_CONTROL)
 		return cmk_real.pwrite(fd, buf, n, off);
-	x = cipher_for_write(file, &fail);
+	x = cmk_filekey_cipher_for_write(file, fd, off, &fail);
 	if (fail < 0)
 		return -1;
 	if (x == NULL)
@@ -476,15 +334,15 @@ relfile_write(CmkSeamFile *file, int fd, const void *buf, size_t n)
 
 	if (file->kind == CMK_FILE_CONTROL)
 		return cmk_real.write(fd, buf, n);
-	x = cipher_for_write(file, &fail);
+	off = cmk_real.lseek(fd, 0, SEEK_CUR);
+	if (off < 0)
+		return -1;
+	x = cmk_filekey_cipher_for_write(file, fd, off, &fail);
 	if (fail < 0)
 		return -1;
 	if (x == NULL)
 		return cmk_real.write(fd, buf, n);
 
-	off = cmk_real.lseek(fd, 0, SEEK_CUR);
-	if (off < 0)
-		return -1;
 	if (off % CMK_PAGE_SIZE != 0)
 	{
 		errno = EINVAL;
@@ -555,7 +413,7 @@ relfile_opening(const char *path, int flags, CmkSeamFile *file)
 			file->db = name.id.db;
 			file->rel = name.id.rel;
 			file->backend = name.backend;
-			file->slot = NO_SLOT;
+			file->slot = CMK_FILEKEY_NO_SLOT;
 			break;
 	}
 	file->kind = (uint8_t) kind;
@@ -570,7 +428,7 @@ relfile_opening(const char *path, int flags, CmkSeamFile *file)
 static int
 relfile_opened(int fd, const char *path, int flags, CmkSeamFile *file)
 {
-	CmkRelId	id = file_id(file);
+	CmkRelId	id = cmk_filekey_id(file);
 	CmkDekRef	ref;
 	CmkDekInfo	info;
 	int			result = 0;
@@ -580,7 +438,7 @@ relfile_opened(int fd, const char *path, int flags, CmkSeamFile *file)
 	if (file->kind != CMK_FILE_RELATION || !(flags & O_CREAT))
 		return 0;
 
-	if (!lookup(&id, &ref, &info))
+	if (!cmk_filekey_lookup(&id, &ref, &info))
 		result = hooks->created(&id, file->fork == CMK_FORK_MAIN && file->segno == 0);
 	else if (info.state == CMK_DEK_DEAD)
 		result = hooks->revived(&id);
@@ -612,7 +470,7 @@ relfile_unlinked(const char *path)
 	char		buf[128];
 
 	if (cmk_filekind(path, &name) != CMK_FILE_RELATION ||
-		!lookup(&name.id, &ref, &info) ||
+		!cmk_filekey_lookup(&name.id, &ref, &info) ||
 		info.state != CMK_DEK_LIVE)
 		return;
 	for (fork = CMK_FORK_MAIN; fork <= CMK_FORK_INIT; fork++)

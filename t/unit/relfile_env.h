@@ -10,7 +10,7 @@
  * test's own, round all of this.
  *
  * env_hook says what the hooks answer and notes how they were called; env_real
- * makes the real pwrite() behave badly.  A case begins with env_reset().  Each
+ * counts the real calls and makes them behave badly.  A case begins with env_reset().  Each
  * case takes relations of its own (env_new_id), so that none depends on
  * another.  RUN_BOTH_WAYS runs them with data checksums and without.
  */
@@ -158,6 +158,9 @@ static CmkFileConfig env_config = {
 
 static struct
 {
+	int			preads;			/* calls */
+	int			opens;
+	int			fail_pread;		/* errno of each call; 0: none */
 	int			pwrites;		/* calls */
 	size_t		longest;		/* bytes asked for in one */
 	size_t		at_most;		/* bytes that one call moves; 0: all */
@@ -193,6 +196,23 @@ env_pwrite(int fd, const void *buf, size_t n, off_t off)
 	if (done > 0 && env_real.room > 0)
 		env_real.room -= done;
 	return done;
+}
+
+static ssize_t
+env_pread(int fd, void *buf, size_t n, off_t off)
+{
+	env_real.preads++;
+	if (env_real.fail_pread == 0)
+		return pread(fd, buf, n, off);
+	errno = env_real.fail_pread;
+	return -1;
+}
+
+static int
+env_real_open(const char *path, int flags,...)
+{
+	env_real.opens++;
+	return open(path, flags, 0600);
 }
 
 static inline void
@@ -277,11 +297,11 @@ env_start(void)
 
 	cmk_filekind_init(env_dir, VERSION_DIR);
 	cmk_relfile_init(&env_config, &env_hooks);
-	cmk_real.open = open;
+	cmk_real.open = env_real_open;
 	cmk_real.close = close;
 	cmk_real.read = read;
 	cmk_real.write = write;
-	cmk_real.pread = pread;
+	cmk_real.pread = env_pread;
 	cmk_real.pwrite = env_pwrite;
 	cmk_real.pwritev = pwritev;
 	cmk_real.lseek = lseek;

@@ -145,6 +145,31 @@ kinds_of_pages(void)
 	CHECK_INT(cmk_page_kind(work), CMK_PAGE_PLAIN);
 }
 
+/* Nothing behind the head is looked at. */
+static void
+kinds_by_the_head(void)
+{
+	uint8_t		head[CMK_PAGE_HEAD];
+	int			i;
+
+	make_page(plain, 0);
+	memcpy(head, plain, sizeof(head));
+	CHECK_INT(cmk_page_head_kind(head), CMK_PAGE_PLAIN);
+	CHECK_INT(cmk_page_seal(x, sealed, plain, 0, CMK_FORK_MAIN, 0, false), 0);
+	memcpy(head, sealed, sizeof(head));
+	CHECK_INT(cmk_page_head_kind(head), CMK_PAGE_SEALED);
+	for (i = 0; i < CMK_PAGE_HEAD; i++)
+	{
+		memset(head, 0, sizeof(head));
+		CHECK_INT(cmk_page_head_kind(head), CMK_PAGE_ZERO);
+		head[i] = 0x7f;
+		CHECK_INT(cmk_page_head_kind(head), CMK_PAGE_PLAIN);
+	}
+	memset(head, 0, sizeof(head));
+	head[11] = 0x80;
+	CHECK_INT(cmk_page_head_kind(head), CMK_PAGE_SEALED);
+}
+
 static void
 generations(void)
 {
@@ -430,6 +455,7 @@ main(void)
 	RUN(round_trip_at_blocks_and_forks);
 	RUN(the_clear_head_is_kept);
 	RUN(kinds_of_pages);
+	RUN(kinds_by_the_head);
 	RUN(generations);
 	RUN(the_tweak_is_lsn_block_and_fork);
 	RUN(the_init_fork_counts_as_main);

@@ -17,8 +17,10 @@
 static void (*before_find) (void);
 static void (*before_read) (void);
 static void (*before_temp_key) (void);
+static void (*before_pread) (void);
 
 static uint64_t held_epoch;		/* 0: as it is */
+static uint64_t epoch_before;
 static uint64_t epoch_at_wipe;
 static int	secret_wipes;
 
@@ -88,11 +90,19 @@ __wrap_cmk_secret_wipe(const CmkSecretRegion *region)
 	__real_cmk_secret_wipe(region);
 }
 
+static ssize_t
+watched_pread(int fd, void *buf, size_t n, off_t off)
+{
+	happen(&before_pread);
+	return pread(fd, buf, n, off);
+}
+
 static void
 begin(void)
 {
 	env_reset();
-	before_find = before_read = before_temp_key = NULL;
+	before_find = before_read = before_temp_key = before_pread = NULL;
+	cmk_real.pread = watched_pread;
 	held_epoch = 0;
 }
 
@@ -191,6 +201,47 @@ replaced_while_a_file_is_removed(void)
 	CHECK_INT(env_unlink(path), 0);
 	CHECK(before_read == NULL);
 	CHECK_INT(env_hook.died, 1);
+}
+
+static uint8_t sealed_page[PAGE];
+static EnvFile other;
+
+/* Another process gives the relation its DEK, and writes its first page. */
+static void
+seal_subject(void)
+{
+	env_birth(&subject, 0);
+	held_epoch = 0;
+	env_put(&other, sealed_page, PAGE, 0);
+	held_epoch = epoch_before;
+}
+
+/*
+ * A descriptor that has just heard of no DEK finds a sealed page: the key is not
+ * lost, it is new.
+ */
+static void
+sealed_before_a_plain_file_is_looked_at(void)
+{
+	EnvFile		file;
+
+	begin();
+	subject = env_open_plain(&file);
+	env_open_fork(&other, &subject, CMK_FORK_MAIN);
+	make_page(page, 1, 7);
+	make_page(sealed_page, 0, 8);
+	held_epoch = epoch_before = __real_cmk_registry_epoch();
+	before_pread = seal_subject;
+	CHECK_INT(env_put(&file, page, PAGE, PAGE), PAGE);
+	CHECK(before_pread == NULL);
+	CHECK_INT(env_hook.logged, 0);
+	held_epoch = 0;
+	env_disk(&file, disk, PAGE, PAGE);
+	CHECK_SEALED(disk, page, 1, 1, 1);
+	CHECK_INT(env_get(&file, back, PAGE, 0), PAGE);
+	CHECK_MEM(back, sealed_page, PAGE);
+	env_close(&other);
+	env_close(&file);
 }
 
 /* ---- the registry is wiped ---- */
@@ -344,6 +395,7 @@ main(void)
 	RUN(replaced_after_the_look_up);
 	RUN(replaced_while_a_file_is_created);
 	RUN(replaced_while_a_file_is_removed);
+	RUN(sealed_before_a_plain_file_is_looked_at);
 	RUN(the_epoch_goes_first);
 	RUN(wiped_during_the_look_up);
 	RUN(wiped_after_the_look_up);

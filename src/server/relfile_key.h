@@ -1,0 +1,75 @@
+/*
+ * relfile_key.h
+ *	  Which key the pages of a claimed file have.
+ *
+ * relfile.c asks here for every page that is marked, and for every write:
+ *
+ *		x = cmk_filekey_cipher(file, &sealed);
+ *		if (x != NULL)			-- open the page with x, generation file->spare
+ *		else if (sealed)		-- a key that cannot be used; errno says why
+ *		else					-- none: a plain file, as far as is known
+ *
+ * The answer is kept in the CmkSeamFile until the registry's epoch moves.  Plain C:
+ * no lock, no allocation, nothing is thrown.
+ */
+#ifndef CMK_RELFILE_KEY_H
+#define CMK_RELFILE_KEY_H
+
+#include "../seal/xts.h"
+#include "relfile.h"
+
+#define CMK_FILEKEY_NO_SLOT	UINT32_MAX	/* CmkSeamFile.slot of a new descriptor */
+
+/* CmkSeamFile.flags */
+#define CMK_FILEKEY_WHOLE	0x01	/* no page of it may be plain */
+#define CMK_FILEKEY_LOST	0x02	/* it has a key, but its record is lost */
+#define CMK_FILEKEY_PLAIN	0x04	/* looked at: a plain file */
+
+/* Both must stay valid. */
+extern void cmk_filekey_init(const CmkFileConfig *config,
+							 const CmkFileHooks *hooks);
+
+static inline CmkRelId
+cmk_filekey_id(const CmkSeamFile *file)
+{
+	CmkRelId	id = {file->spc, file->db, file->rel};
+
+	return id;
+}
+
+/*
+ * What is known of a relation; false: it has no DEK.  One that is replaced in
+ * place at this moment does not look as if it were none.
+ */
+extern bool cmk_filekey_lookup(const CmkRelId *id, CmkDekRef *ref,
+							   CmkDekInfo *info);
+
+/*
+ * Does the relation of this file have a DEK now?  Sets slot, version, spare (the
+ * generation) and flags of *file.
+ */
+extern bool cmk_filekey_has_dek(CmkSeamFile *file);
+
+/*
+ * The file's cipher, ready until the next call.  NULL with *sealed false: it has
+ * no DEK.  NULL with *sealed true: it has one that cannot be used now, with errno.
+ */
+extern CmkXts *cmk_filekey_cipher(CmkSeamFile *file, bool *sealed);
+
+/*
+ * The cipher to write with at off of fd, which must be readable.  NULL and 0 in
+ * *fail for a plain file; NULL and -1 with errno if the write must not happen:
+ * ENOKEY if the file is sealed and its key is not known, which is logged once per
+ * descriptor and epoch.
+ */
+extern CmkXts *cmk_filekey_cipher_for_write(CmkSeamFile *file, int fd,
+											off_t off, int *fail);
+
+/*
+ * What the first page of an open file is that is not all zero; *off is where it
+ * stands.  Only the first 8 MB are looked at.  CMK_PAGE_ZERO: there is none; -1
+ * with errno.
+ */
+extern int	cmk_filekey_first_page(int fd, off_t *off);
+
+#endif							/* CMK_RELFILE_KEY_H */
