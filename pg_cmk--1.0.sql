@@ -39,6 +39,13 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'cmk_relations'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 
+CREATE FUNCTION get_events(
+	OUT "time" timestamptz, OUT event text, OUT state text, OUT reason text,
+	OUT key_url text, OUT key_version text, OUT request_id text, OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'cmk_events'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
 CREATE FUNCTION is_sealed(relation regclass) RETURNS bool
 AS 'MODULE_PATHNAME', 'cmk_is_sealed'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
@@ -66,15 +73,19 @@ CREATE VIEW status AS SELECT * FROM @extschema@.get_status();
 COMMENT ON VIEW status IS 'state of the customer-managed key, one row';
 CREATE VIEW relations AS SELECT * FROM @extschema@.get_relations();
 COMMENT ON VIEW relations IS 'sealed relations of this database';
+CREATE VIEW events AS SELECT * FROM @extschema@.get_events();
+COMMENT ON VIEW events IS 'what happened to the keys, newest last';
 
 REVOKE ALL ON FUNCTION get_status() FROM PUBLIC;
+REVOKE ALL ON FUNCTION get_events() FROM PUBLIC;
 REVOKE ALL ON FUNCTION get_relations() FROM PUBLIC;
 REVOKE ALL ON FUNCTION is_sealed(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION pages(regclass) FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA @extschema@ TO pg_monitor, cmk_admin;
 GRANT EXECUTE ON FUNCTION get_status() TO pg_monitor, cmk_admin;
+GRANT EXECUTE ON FUNCTION get_events() TO pg_monitor, cmk_admin;
 GRANT EXECUTE ON FUNCTION get_relations() TO pg_monitor, cmk_admin;
 GRANT EXECUTE ON FUNCTION is_sealed(regclass) TO pg_monitor, cmk_admin;
 GRANT EXECUTE ON FUNCTION pages(regclass) TO pg_monitor, cmk_admin;
-GRANT SELECT ON status, relations TO pg_monitor, cmk_admin;
+GRANT SELECT ON status, events, relations TO pg_monitor, cmk_admin;

@@ -11,6 +11,7 @@ FROM cmk.status;
 SELECT count(*) FROM cmk.status;
 \d cmk.status
 \d cmk.relations
+\d cmk.events
 
 -- The access method
 SELECT amname, amtype, amhandler FROM pg_am WHERE amname = 'cmk_heap';
@@ -86,6 +87,7 @@ GRANT ALL ON SCHEMA basic TO regress_cmk_nobody, regress_cmk_monitor, regress_cm
 SET ROLE regress_cmk_nobody;
 SELECT state FROM cmk.status;
 SELECT count(*) FROM cmk.relations;
+SELECT count(*) FROM cmk.events;
 SELECT cmk.is_sealed('basic.sealed');
 SELECT * FROM cmk.pages('basic.sealed');
 SET pg_cmk.debug_crash_at = '';
@@ -104,6 +106,7 @@ SELECT cmk.is_sealed('nobodys') AND cmk.is_sealed('nobodys_pkey')
 SET ROLE regress_cmk_monitor;
 SELECT state FROM cmk.status;
 SELECT count(*) > 0 AS some FROM cmk.relations;
+SELECT count(*) > 0 AS some FROM cmk.events;
 SELECT cmk.is_sealed('basic.sealed');
 SELECT sum(plain) AS plain FROM cmk.pages('basic.sealed');
 RESET ROLE;

@@ -2,8 +2,8 @@
  * eventline.c
  *	  One line of pg_cmk/events.  See eventline.h.
  *
- * What is read is held to what is printed, member by member: a line that a crash or
- * a hand has damaged is told as that, and not shown as an event that never was.
+ * What is read is printed again, and must come out the same: a line that a crash or a
+ * hand has damaged is told as that, and not shown as an event that never was.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -65,24 +65,21 @@ cmk_iso_time(int64_t time_ms, char buf[CMK_ISO_TIME_SIZE])
 			 tm.tm_hour, tm.tm_min, tm.tm_sec, (int) (time_ms % 1000));
 }
 
-/* The time is read by printing what was read: what differs was none. */
+/* Not checked any further; see cmk_eventline_parse(). */
 static int
 parse_time(const char *text, int64_t *time_ms)
 {
-	char		again[CMK_ISO_TIME_SIZE];
 	struct tm	tm;
 	int			ms;
 
 	memset(&tm, 0, sizeof(tm));
-	if (strlen(text) != strlen("2026-01-31T12:00:00.123Z") ||
-		sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ", &tm.tm_year, &tm.tm_mon,
+	if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ", &tm.tm_year, &tm.tm_mon,
 			   &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &ms) != 7)
 		return -1;
 	tm.tm_year -= 1900;
 	tm.tm_mon -= 1;
 	*time_ms = (int64_t) timegm(&tm) * 1000 + ms;
-	cmk_iso_time(*time_ms, again);
-	return strcmp(text, again) == 0 ? 0 : -1;
+	return 0;
 }
 
 static bool
@@ -118,18 +115,14 @@ cmk_eventline_print(const CmkEventLine *line, char buf[CMK_EVENTLINE_SIZE])
 	return len;
 }
 
-/* Copies a member's text if it is one that add_member() could have written. */
 static bool
-take_text(const cJSON *item, char *dst, size_t size, bool required)
+take_text(const cJSON *item, const char *name, char *dst, size_t size, bool required)
 {
-	const char *text = cJSON_GetStringValue(item);
-	size_t		i;
+	const char *text = item != NULL ? cJSON_GetStringValue(item) : NULL;
 
-	if (text == NULL || strlen(text) >= size || (required && text[0] == '\0'))
+	if (text == NULL || strcmp(item->string, name) != 0 || strlen(text) >= size ||
+		(required && text[0] == '\0'))
 		return false;
-	for (i = 0; text[i] != '\0'; i++)
-		if (!is_printable((unsigned char) text[i]))
-			return false;
 	strcpy(dst, text);
 	return true;
 }
@@ -141,33 +134,36 @@ take_object(const cJSON *object, CmkEventLine *line)
 	const cJSON *item = cJSON_IsObject(object) ? object->child : NULL;
 	int			i;
 
-	if (item == NULL || strcmp(item->string, "time") != 0 ||
-		!take_text(item, iso, sizeof(iso), true) || parse_time(iso, &line->time_ms) < 0)
+	if (!take_text(item, "time", iso, sizeof(iso), true) ||
+		parse_time(iso, &line->time_ms) < 0)
 		return -1;
 	for (i = 0; i < N_MEMBERS; i++)
 	{
 		item = item->next;
-		if (item == NULL || strcmp(item->string, members[i].name) != 0 ||
-			!take_text(item, (char *) line + members[i].offset, members[i].size,
-					   members[i].required))
+		if (!take_text(item, members[i].name, (char *) line + members[i].offset,
+					   members[i].size, members[i].required))
 			return -1;
 	}
-	return item->next == NULL ? 0 : -1;
+	return 0;
 }
 
+/* A line is what its content is printed as, byte for byte; anything else is damage. */
 int
 cmk_eventline_parse(const char *text, size_t len, CmkEventLine *line)
 {
-	const char *end = NULL;
+	char		again[CMK_EVENTLINE_SIZE];
 	cJSON	   *object;
 	int			rc;
 
 	memset(line, 0, sizeof(*line));
-	if (len == 0 || len >= CMK_EVENTLINE_SIZE || memchr(text, '\0', len) != NULL)
+	if (len == 0 || len >= CMK_EVENTLINE_SIZE)
 		return -1;
-	object = cJSON_ParseWithLengthOpts(text, len, &end, 0);
-	rc = object != NULL && end == text + len ? take_object(object, line) : -1;
+	object = cJSON_ParseWithLength(text, len);
+	rc = take_object(object, line);
 	cJSON_Delete(object);
+	if (rc == 0 && (cmk_eventline_print(line, again) != (int) len + 1 ||
+					memcmp(again, text, len) != 0))
+		rc = -1;
 	if (rc < 0)
 		memset(line, 0, sizeof(*line));
 	return rc;
