@@ -8,6 +8,7 @@
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PG_CONFIG=${PG_CONFIG:-pg_config}
+install_lock=/run/lock/pg_cmk-install
 
 # Settings of the caller's own session must not reach our servers.
 unset PGHOST PGPORT PGUSER PGDATABASE PGDATA PGOPTIONS PGSERVICE PGPASSFILE
@@ -58,6 +59,7 @@ make_workdir()
 		chown postgres: "$work"
 	fi
 	chmod 700 "$work"
+	trap 'exit 129' HUP
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	trap cleanup EXIT
@@ -67,6 +69,7 @@ cleanup()
 {
 	local pidfile
 
+	trap '' HUP INT TERM
 	[ -z "${keep_work:-}" ] || return 0
 	while read -r pidfile; do
 		as_server "$bindir/pg_ctl" -D "$(dirname "$pidfile")" -m immediate \
@@ -103,9 +106,14 @@ make_cluster()
 	} | as_server sh -c 'cat >> "$1/postgresql.conf"' sh "$dir"
 }
 
+# start_cluster DIR [pg_ctl option …]: not while an installation changes files
+# under the server that starts.
 start_cluster()
 {
-	as_server "$bindir/pg_ctl" -D "$1" -l "$1.log" -s -w -t 120 start || {
+	(
+		[ ! -r "$install_lock" ] || { exec 9<"$install_lock" && flock -s 9; }
+		as_server "$bindir/pg_ctl" -D "$1" -l "$1.log" -s -w -t 120 "${@:2}" start 9<&-
+	) || {
 		tail -n 30 "$1.log" >&2
 		die "the server in $1 does not start"
 	}
@@ -126,6 +134,6 @@ build_and_install()
 		--exclude='*.so' --exclude=./tmp_check --exclude=./results \
 		--exclude='t/unit/*bin' --exclude=./build -cf - . | tar -C "$1" -xf -
 	make -s -C "$1" -j2 PG_CONFIG="$PG_CONFIG" >"$2" 2>&1 &&
-		flock /run/lock/pg_cmk-install \
+		flock "$install_lock" \
 			make -s -C "$1" PG_CONFIG="$PG_CONFIG" install >>"$2" 2>&1
 }
