@@ -30,11 +30,8 @@
 #include "postmaster/bgwriter.h"
 #include "postmaster/interrupt.h"
 #include "postmaster/postmaster.h"
-#include "replication/walsender.h"
-#include "replication/walsender_private.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/proc.h"
 #include "utils/backend_status.h"
 #include "utils/wait_event.h"
 
@@ -42,6 +39,7 @@
 #include "compat.h"
 #include "events.h"
 #include "lockdown.h"
+#include "sessions.h"
 #include "state.h"
 
 typedef struct Lockdown
@@ -79,34 +77,6 @@ cmk_lockdown_bars(void)
 		IsUnderPostmaster && MyAuxProcType == NotAnAuxProcess;
 }
 
-/* Sends a signal to all sessions, walsenders and workers with a database. */
-static int
-signal_sessions(int signo)
-{
-	int			n = 0;
-
-	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
-	{
-		PGPROC	   *proc = &ProcGlobal->allProcs[i];
-		int			pid = proc->pid;
-
-		if (pid == 0 || pid == MyProcPid || !OidIsValid(proc->databaseId))
-			continue;
-		n++;
-		(void) kill(pid, signo);
-	}
-	for (int i = 0; i < max_wal_senders; i++)
-	{
-		int			pid = WalSndCtl->walsnds[i].pid;
-
-		if (pid == 0)
-			continue;
-		n++;
-		(void) kill(pid, signo);
-	}
-	return n;
-}
-
 /* Waits, and ends with the postmaster; false when a shutdown is asked for. */
 static bool
 nap(long ms)
@@ -121,7 +91,7 @@ nap(long ms)
 static bool
 end_all_sessions(int64 until)
 {
-	while (signal_sessions(SIGTERM) > 0)
+	while (cmk_signal_sessions(SIGTERM, CMK_WITH_DATABASE) > 0)
 		if (!nap(50) || cmk_boottime() > until)
 			return false;
 	return true;

@@ -18,13 +18,10 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "replication/walsender.h"
-#include "replication/walsender_private.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
-#include "storage/procarray.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -33,6 +30,7 @@
 #include "events.h"
 #include "keywork.h"
 #include "lockdown.h"
+#include "sessions.h"
 #include "state.h"
 #include "statusfile.h"
 #include "worker.h"
@@ -116,32 +114,6 @@ cmk_publish_key_version(const char *version)
 	SpinLockRelease(&cmk_shared->mutex);
 }
 
-/*
- * Sessions that no gate meets any more.  Walsenders always; the others unless
- * pg_cmk.on_inaccessible = deny.
- */
-static void
-end_sessions(void)
-{
-	for (int i = 0; i < max_wal_senders; i++)
-	{
-		int			pid = WalSndCtl->walsnds[i].pid;
-
-		if (pid != 0)
-			kill(pid, SIGTERM);
-	}
-	if (cmk_on_inaccessible == CMK_ON_DENY)
-		return;
-	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
-	{
-		PGPROC	   *proc = &ProcGlobal->allProcs[i];
-
-		if (proc->pid != 0 && proc->pid != MyProcPid &&
-			OidIsValid(proc->databaseId) && OidIsValid(proc->roleId))
-			kill(proc->pid, SIGTERM);
-	}
-}
-
 static void
 log_change(const CmkStatus *st, const CmkOutcome *outcome)
 {
@@ -190,7 +162,8 @@ cmk_publish(const CmkOutcome *outcome)
 	cmk_write_status_file(&copy);
 	if (copy.health.state == CMK_STATE_INACCESSIBLE)
 	{
-		end_sessions();
+		(void) cmk_signal_sessions(SIGTERM, cmk_on_inaccessible == CMK_ON_DENY ?
+								   CMK_WALSENDERS : CMK_CLIENTS);
 		if (cmk_on_inaccessible == CMK_ON_LOCKDOWN)
 			cmk_lockdown(&copy);
 	}
