@@ -6,8 +6,13 @@
 
 #include "health.h"
 
-/* The first of a row of retries, as a part of the interval; then doubled. */
+/*
+ * The interval is a promise: within it, whatever happens to the key is acted upon.
+ * So the longest wait leaves two twelfths of it: one for the wait before a no is
+ * confirmed, one for the two looks themselves, which take a few requests each.
+ */
 #define RETRY_PART		12
+#define LONGEST_WAIT(config)	((config)->interval_ms / RETRY_PART * (RETRY_PART - 2))
 
 void
 cmk_health_start(CmkHealth *h)
@@ -18,8 +23,8 @@ cmk_health_start(CmkHealth *h)
 
 /*
  * The pace while things are not well: a twelfth of the interval, doubled with
- * each failure up to the interval, so that a short trouble is over soon and a
- * long one asks for little.
+ * each failure up to the longest wait, so that a short trouble is over soon and
+ * a long one asks for little.
  */
 static int64_t
 retry_ms(const CmkHealth *h, const CmkHealthConfig *config)
@@ -27,11 +32,9 @@ retry_ms(const CmkHealth *h, const CmkHealthConfig *config)
 	int64_t		ms = config->interval_ms / RETRY_PART;
 	int			i;
 
-	for (i = 1; i < h->failures && ms < config->interval_ms; i++)
+	for (i = 1; i < h->failures && ms < LONGEST_WAIT(config); i++)
 		ms *= 2;
-	if (ms > config->interval_ms)
-		ms = config->interval_ms;
-	return ms > 0 ? ms : 1;
+	return ms;
 }
 
 static bool
@@ -75,7 +78,7 @@ CmkHealthStep
 cmk_health_feed(CmkHealth *h, const CmkHealthConfig *config,
 				const CmkOutcome *outcome, int64_t now)
 {
-	CmkHealthStep step = {false, false, config->interval_ms};
+	CmkHealthStep step = {false, false, LONGEST_WAIT(config)};
 	CmkState	before = h->state;
 	bool		lost;
 
@@ -99,11 +102,14 @@ cmk_health_feed(CmkHealth *h, const CmkHealthConfig *config,
 
 	step.changed = h->state != before;
 	step.fresh = true;
-	step.next_ms = retry_ms(h, config);
+	if (outcome->verdict == CMK_VERDICT_NO && !lost)
+		step.next_ms = config->interval_ms / RETRY_PART;
+	else
+		step.next_ms = retry_ms(h, config);
 	if (outcome->retry_after_ms > step.next_ms)
 		step.next_ms = outcome->retry_after_ms;
-	if (step.next_ms > config->interval_ms)
-		step.next_ms = config->interval_ms;
+	if (step.next_ms > LONGEST_WAIT(config))
+		step.next_ms = LONGEST_WAIT(config);
 	return step;
 }
 

@@ -23,6 +23,10 @@
  *	 or died cannot keep the server open.
  * - Before the first yes it stays Starting.
  *
+ * The longest wait between two looks is ten twelfths of the interval, whatever a
+ * Retry-After asks for, so that what happens to the key is acted upon within the
+ * interval, and its return noticed.
+ *
  * Times are milliseconds of CLOCK_BOOTTIME, which goes on while the machine
  * sleeps and does not jump.
  */

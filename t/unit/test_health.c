@@ -130,8 +130,30 @@ the_hard_deadline_needs_no_worker(void)
 	CHECK_INT(h.state, CMK_STATE_INACCESSIBLE);
 }
 
+/*
+ * From the loss to the state: the longest wait, the wait for the second look, and
+ * time for the looks, whatever went before.
+ */
 static void
-retries_slow_down_but_not_beyond_the_interval(void)
+a_no_is_confirmed_within_the_interval(void)
+{
+	CmkHealth	h = ready_at(1000);
+	int64_t		longest = feed(&h, CMK_REASON_NONE, 2000).next_ms;
+	int			i;
+
+	CHECK(longest + feed(&h, CMK_REASON_KEY_NOT_FOUND, 3000).next_ms <=
+		  config.interval_ms - 5000);
+
+	feed(&h, CMK_REASON_NONE, 4000);
+	for (i = 0; i < 10; i++)
+		CHECK(feed(&h, CMK_REASON_THROTTLED, 5000 + i).next_ms <= longest);
+	CHECK_INT(feed(&h, CMK_REASON_KEY_NOT_FOUND, 6000).next_ms, 5000);
+	feed(&h, CMK_REASON_KEY_NOT_FOUND, 7000);
+	CHECK_INT(h.state, CMK_STATE_INACCESSIBLE);
+}
+
+static void
+retries_slow_down_but_not_beyond_the_longest_wait(void)
 {
 	CmkHealth	h = ready_at(1000);
 	int64_t		last = 0;
@@ -144,8 +166,8 @@ retries_slow_down_but_not_beyond_the_interval(void)
 		CHECK(next >= last && next <= config.interval_ms);
 		last = next;
 	}
-	CHECK_INT(last, config.interval_ms);
-	CHECK_INT(feed(&h, CMK_REASON_NONE, 3000).next_ms, config.interval_ms);
+	CHECK_INT(last, config.interval_ms * 10 / 12);
+	CHECK_INT(feed(&h, CMK_REASON_NONE, 3000).next_ms, config.interval_ms * 10 / 12);
 	CHECK_INT(feed(&h, CMK_REASON_CONNECT, 4000).next_ms, config.interval_ms / 12);
 }
 
@@ -158,7 +180,7 @@ a_retry_after_is_kept_within_the_interval(void)
 	o.retry_after_ms = 20000;
 	CHECK_INT(cmk_health_feed(&h, &config, &o, 2000).next_ms, 20000);
 	o.retry_after_ms = 3600000;
-	CHECK_INT(cmk_health_feed(&h, &config, &o, 3000).next_ms, config.interval_ms);
+	CHECK_INT(cmk_health_feed(&h, &config, &o, 3000).next_ms, config.interval_ms * 10 / 12);
 }
 
 static void
@@ -182,7 +204,8 @@ main(void)
 	RUN(a_maybe_between_two_noes_confirms_nothing);
 	RUN(a_maybe_closes_after_the_grace_period);
 	RUN(the_hard_deadline_needs_no_worker);
-	RUN(retries_slow_down_but_not_beyond_the_interval);
+	RUN(a_no_is_confirmed_within_the_interval);
+	RUN(retries_slow_down_but_not_beyond_the_longest_wait);
 	RUN(a_retry_after_is_kept_within_the_interval);
 	RUN(unconfigured_is_open);
 	return unit_done();
