@@ -1,6 +1,7 @@
 # Makefile of pg_cmk, on PGXS.
 #
-#	make                        builds pg_cmk.so and pg_cmk_seam.so
+#	make                        builds pg_cmk.so, pg_cmk_seam.so and the command
+#	                            pg_cmk
 #	make install                into the server that pg_config names
 #	make check-unit             unit tests; no server needed
 #	make check-unit SANITIZE=1  the same with AddressSanitizer and UBSan
@@ -22,6 +23,7 @@ MODULE_big = pg_cmk
 
 SERVER_OBJS = $(patsubst %.c,%.o,$(wildcard src/server/*.c))
 PLAIN_OBJS = $(patsubst %.c,%.o,$(wildcard src/seal/*.c src/keyring/*.c src/vault/*.c))
+CLI_OBJS = $(patsubst %.c,%.o,$(wildcard src/cli/*.c))
 SEAM_OBJS = $(patsubst %.c,%.o,$(wildcard src/seam/*.c))
 OBJS = $(SERVER_OBJS) $(PLAIN_OBJS)
 
@@ -30,13 +32,14 @@ SHLIB_LINK = -lcrypto -lssl -lcurl -lcjson -lz
 PG_CFLAGS = -std=gnu99 -O2 -Wextra -Werror -MMD -MP
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
 
-# The seam is a library of its own.
+# The seam is a library of its own, and the command a program.
 SEAM = pg_cmk_seam$(DLSUFFIX)
+COMMAND = pg_cmk
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 REGRESS_OPTS = --load-extension=pg_cmk
 TAP_TESTS = 1
-EXTRA_CLEAN = $(SEAM) $(SEAM_OBJS) $(DEPS) results regression.diffs \
+EXTRA_CLEAN = $(SEAM) $(SEAM_OBJS) $(COMMAND) $(CLI_OBJS) $(DEPS) results regression.diffs \
 	regression.out tmp_check bench/pagecost
 
 # Nothing of this is worth inlining into queries: no bitcode.
@@ -46,10 +49,10 @@ PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-DEPS = $(patsubst %.o,%.d,$(OBJS) $(SEAM_OBJS))
+DEPS = $(patsubst %.o,%.d,$(OBJS) $(CLI_OBJS) $(SEAM_OBJS))
 -include $(wildcard $(DEPS))
 
-all: $(SEAM)
+all: $(SEAM) $(COMMAND)
 
 # The signatures of hooks and SQL functions are the server's, not ours.
 $(SERVER_OBJS): CFLAGS += -Wno-unused-parameter
@@ -57,7 +60,7 @@ $(SERVER_OBJS): CFLAGS += -Wno-unused-parameter
 # As the server's own CPPFLAGS, without the include directories.
 PLAIN_CPPFLAGS = -D_GNU_SOURCE -D_FORTIFY_SOURCE=2
 
-$(PLAIN_OBJS): %.o: %.c
+$(PLAIN_OBJS) $(CLI_OBJS): %.o: %.c
 	$(CC) $(CFLAGS) $(PLAIN_CPPFLAGS) -c -o $@ $<
 
 src/seal/checksum.o: PLAIN_CPPFLAGS += -isystem $(includedir_server) \
@@ -71,17 +74,23 @@ $(SEAM_OBJS): %.o: %.c
 $(SEAM): $(SEAM_OBJS)
 	$(CC) $(CFLAGS) -shared -o $@ $^ $(LDFLAGS) -ldl
 
-# A changed list of sources or of flags must be seen too.
-$(OBJS) $(SEAM_OBJS): Makefile
+$(COMMAND): $(CLI_OBJS) $(PLAIN_OBJS)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) $(SHLIB_LINK)
 
-.PHONY: install-seam uninstall-seam
-install: install-seam
+# A changed list of sources or of flags must be seen too.
+$(OBJS) $(CLI_OBJS) $(SEAM_OBJS): Makefile
+
+.PHONY: install-seam install-command uninstall-seam
+install: install-seam install-command
 install-seam: $(SEAM) installdirs
 	$(INSTALL_SHLIB) $(SEAM) '$(DESTDIR)$(pkglibdir)/$(SEAM)'
+install-command: $(COMMAND) installdirs
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) $(COMMAND) '$(DESTDIR)$(bindir)/$(COMMAND)'
 
 uninstall: uninstall-seam
 uninstall-seam:
-	rm -f '$(DESTDIR)$(pkglibdir)/$(SEAM)'
+	rm -f '$(DESTDIR)$(pkglibdir)/$(SEAM)' '$(DESTDIR)$(bindir)/$(COMMAND)'
 
 .PHONY: check-unit conformance conformance-recovery bench format-check
 UNIT_DIRS = t/unit t/unit/seam

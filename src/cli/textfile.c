@@ -1,0 +1,158 @@
+/*
+ * textfile.c
+ *	  Small text files, read whole and replaced whole.  See textfile.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "textfile.h"
+
+/* Fills *err from errno.  Always -1. */
+static int
+fail_file(CmkError *err, const char *verb, const char *path)
+{
+	CmkErrorCode code = CMK_ERR_IO;
+
+	if (errno == ENOENT)
+		code = CMK_ERR_NOT_FOUND;
+	else if (errno == EACCES || errno == EPERM)
+		code = CMK_ERR_PERMISSION;
+	else if (errno == ENOSPC || errno == EDQUOT)
+		code = CMK_ERR_NO_SPACE;
+	return cmk_fail(err, code, "could not %s file \"%s\": %s", verb, path,
+					strerror(errno));
+}
+
+/* Up to max bytes and one more; -1 with errno. */
+static ssize_t
+read_all(int fd, char *buf, size_t max)
+{
+	size_t		len = 0;
+
+	while (len <= max)
+	{
+		ssize_t		n = read(fd, buf + len, max + 1 - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		if (n == 0)
+			break;
+		len += n;
+	}
+	return len;
+}
+
+static char *
+read_open(int fd, const char *path, size_t max, size_t *len, CmkError *err)
+{
+	struct stat st;
+	char	   *buf;
+	ssize_t		n;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+	{
+		errno = 0;
+		cmk_fail(err, CMK_ERR_IO, "file \"%s\" is not a regular file", path);
+		return NULL;
+	}
+	buf = malloc(max + 2);
+	if (buf == NULL)
+	{
+		cmk_fail(err, CMK_ERR_NO_MEMORY, "out of memory");
+		return NULL;
+	}
+	n = read_all(fd, buf, max);
+	if (n < 0)
+		fail_file(err, "read", path);
+	else if ((size_t) n > max)
+		cmk_fail(err, CMK_ERR_LIMIT, "file \"%s\" is too long", path);
+	else
+	{
+		buf[n] = '\0';
+		*len = n;
+		return buf;
+	}
+	free(buf);
+	return NULL;
+}
+
+char *
+cmk_textfile_read(const char *path, size_t max, bool follow, size_t *len,
+				  CmkError *err)
+{
+	int			fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC |
+						  (follow ? 0 : O_NOFOLLOW));
+	char	   *text;
+
+	if (fd < 0)
+	{
+		fail_file(err, "open", path);
+		return NULL;
+	}
+	text = read_open(fd, path, max, len, err);
+	close(fd);
+	return text;
+}
+
+static int
+write_open(int fd, const char *text, size_t len, mode_t mode, bool sync)
+{
+	while (len > 0)
+	{
+		ssize_t		n = write(fd, text, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n == 0)
+			errno = ENOSPC;		/* as the server takes a short write */
+		if (n <= 0)
+			return -1;
+		text += n;
+		len -= n;
+	}
+	if (fchmod(fd, mode) < 0)
+		return -1;
+	return sync ? fsync(fd) : 0;
+}
+
+int
+cmk_textfile_write(const char *path, const char *text, size_t len,
+				   mode_t mode, bool sync, CmkError *err)
+{
+	int			fd;
+	int			result;
+
+	if (unlink(path) < 0 && errno != ENOENT)
+		return fail_file(err, "remove", path);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fail_file(err, "create", path);
+	result = write_open(fd, text, len, mode, sync);
+	if (result < 0)
+		fail_file(err, "write", path);
+	if (close(fd) < 0 && result == 0)
+		result = fail_file(err, "close", path);
+	if (result < 0)
+		unlink(path);
+	return result;
+}
+
+int
+cmk_textfile_sync_dir(const char *dir, CmkError *err)
+{
+	int			fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int			result = fd < 0 ? -1 : fsync(fd);
+
+	if (result < 0)
+		cmk_fail(err, CMK_ERR_IO, "could not fsync directory \"%s\": %s", dir,
+				 strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
