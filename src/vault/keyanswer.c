@@ -16,6 +16,7 @@
 #include "answers.h"
 #include "json.h"
 #include "public_key.h"
+#include "rsa.h"
 
 #define MAX_MODULUS		1024	/* bytes; larger than any that is accepted */
 #define MAX_EXPONENT	8
@@ -102,7 +103,8 @@ read_rsa(const cJSON *key, CmkKeyInfo *info)
 	if (info->bits == 0 || (modulus[nlen - 1] & 1) == 0 ||
 		(exponent[elen - 1] & 1) == 0 || count_bits(exponent, elen) < 2)
 		return -1;
-	if (cmk_public_from_ne(modulus, nlen, exponent, elen, info->public_key,
+	if (cmk_rsa_bits_ok(info->bits) &&
+		cmk_public_from_ne(modulus, nlen, exponent, elen, info->public_key,
 						   sizeof(info->public_key), &info->public_len, &err) < 0 &&
 		err.code != CMK_ERR_KEY_UNUSABLE)
 		return -1;

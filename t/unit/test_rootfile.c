@@ -66,6 +66,15 @@ reads_the_stored_example(void)
 	for (i = 0; i < 256; i++)
 		CHECK_INT(rf.roots[1].wraps[1].value[i], i ^ 0x5a);
 
+	for (i = 0; i < 294; i++)
+	{
+		CHECK_INT(rf.roots[1].wraps[0].public_key[i], (i * 7 + 1) & 0xff);
+		CHECK_INT(rf.roots[1].wraps[1].public_key[i], (i * 7 + 2) & 0xff);
+	}
+	CHECK_INT(rf.roots[1].wraps[1].public_len, 294);
+	CHECK(!rf.roots[0].wraps[0].local && !rf.roots[1].wraps[0].local);
+	CHECK(rf.roots[1].wraps[1].local);
+
 	CHECK_INT(rf.signed_len, strstr(example, "\"hmac\"") - example);
 	CHECK_STR(rf.text, example);
 	cmk_rootfile_free(&rf);
@@ -218,18 +227,23 @@ top_level_is_strict(void)
 		{"{", "\"current_root\": 2", "\"current_root\": 1", "\"current_root\" is not the number of the newest"},
 		{"{", "\"current_root\": 2", "\"current_root\": 3", "\"current_root\" is not the number of the newest"},
 		{"{", "\"current_root\": 2", "\"current_root\": 4294967296", "not an integer from 1 to 4294967295"},
-		{"\"hmac\"", "SbU3", "SbU", "\"hmac\" is not 32 bytes"},
-		{"\"hmac\"", "OoI\"", "OoJ\"", "\"hmac\" is not 32 bytes"},
-		{"\"hmac\"", "OoI\"", "OoI=\"", "\"hmac\" is not 32 bytes"},
-		{"\"hmac\"", "OoI\"", "OoI\", \"x\": 1", "unknown member"},
+		{"\"hmac\"", "s9wj", "s9w", "\"hmac\" is not 32 bytes"},
+		{"\"hmac\"", "u0E\"", "u0F\"", "\"hmac\" is not 32 bytes"},
+		{"\"hmac\"", "u0E\"", "u0E=\"", "\"hmac\" is not 32 bytes"},
+		{"\"hmac\"", "u0E\"", "u0E\", \"x\": 1", "unknown member"},
 		{"\"hmac\"", "hmac", "hmaC", "unknown member"},
 		{"\"hmac\"", "hmac", "\\u0068mac", "\"hmac\" is not the last"},
-		{"\"hmac\"", "SbU3", "\\u0053bU3", "\"hmac\" is not the last"},
-		{"\"hmac\"", "\"Sb", "12, \"Sb", "not JSON"},
+		{"\"hmac\"", "s9wj", "\\u00739wj", "\"hmac\" is not the last"},
+		{"\"hmac\"", "\"s9", "12, \"s9", "not JSON"},
 	};
 
 	CHECK_CHANGES(c);
 }
+
+/* 309 bytes more */
+#define A103 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" \
+	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+#define A412 A103 A103 A103 A103
 
 static void
 roots_and_wraps_are_strict(void)
@@ -269,7 +283,13 @@ roots_and_wraps_are_strict(void)
 		{"\"wraps\"", "\"recipient\"", "\"Recipient\"", "\"roots[0].wraps[0]\" has an unknown member"},
 		{"\"wraps\"", "RSA-OAEP-256", "RSA-OAEP-256-and-much-more-than-that", "\"roots[0].wraps[0].alg\" is longer than 31"},
 		{"\"wraps\"", "\"value\": \"AAEC", "\"value\": \"AAE", "\"roots[0].wraps[0].value\" is not 1 to 512 bytes"},
-		{"file:///etc/postgresql/kek.pem\",\n          \"key_version\": \"sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU\",\n          \"alg\": \"RSA-OAEP-256\",\n          \"value\": \"__79", "file:///mnt/escrow/a%20\\\"quoted\\\"\\\\key.pem", "file:///etc/postgresql/kek.pem", "\"roots[1].wraps[1].recipient\" is there twice"},
+		{"\"wraps\"", "\"public_key\": \"AQgP", "\"public_key\": \"" A412 "AQgP", "\"roots[0].wraps[0].public_key\" is not 1 to 600 bytes"},
+		{"\"wraps\"", "\"public_key\": \"AQgP", "\"public_key\": \"AQ=gP", "\"roots[0].wraps[0].public_key\" is not 1 to 600 bytes"},
+		{"\"wraps\"", "\"public_key\"", "\"publicKey\"", "\"roots[0].wraps[0]\" has an unknown member"},
+		{"\"wraps\"", "\"local\": false", "\"local\": 0", "\"roots[0].wraps[0].local\" is not true or false"},
+		{"\"wraps\"", "\"local\": false", "\"local\": null", "\"roots[0].wraps[0].local\" is not true or false"},
+		{"\"wraps\"", ",\n          \"local\": false", "", "\"roots[0].wraps[0].local\" is missing"},
+		{"\"value\": \"__79", "file:///mnt/escrow/a%20\\\"quoted\\\"\\\\key.pem", "file:///etc/postgresql/kek.pem", "\"roots[1].wraps[1].recipient\" is there twice"},
 	};
 
 	CHECK_CHANGES(c);
@@ -522,6 +542,8 @@ a_wrap(const char *recipient)
 	strcpy(w.alg, "RSA-OAEP-256");
 	w.len = sizeof(w.value);
 	memset(w.value, 0x77, w.len);
+	w.public_len = sizeof(w.public_key);
+	memset(w.public_key, 0x55, w.public_len);
 	return w;
 }
 
@@ -557,6 +579,8 @@ a_new_root_file(void)
 	CHECK_INT(other.serial, 1);
 	CHECK_INT(other.roots[0].created, 1000);
 	CHECK_MEM(other.roots[0].wraps[0].value, w.value, w.len);
+	CHECK_INT(other.roots[0].wraps[0].public_len, w.public_len);
+	CHECK_MEM(other.roots[0].wraps[0].public_key, w.public_key, w.public_len);
 	cmk_rootfile_free(&other);
 	cmk_rootfile_free(&rf);
 }
@@ -572,6 +596,7 @@ wraps_are_found_replaced_and_limited(void)
 	int			i;
 
 	CHECK(sizeof(w.recipient) == CMK_KEY_URL_SIZE);
+	CHECK(sizeof(w.public_key) == CMK_PUBLIC_KEY_SIZE);
 	CHECK_INT(cmk_rootfile_new(1, 0, &rf, key, &err), 0);
 	for (i = 0; i < CMK_MAX_RECIPIENTS; i++)
 	{
@@ -688,6 +713,15 @@ what_could_not_be_read_is_not_printed(void)
 	rf.roots[0].wraps[0].len = 0;
 	CHECK_INT(cmk_rootfile_print(&rf, key, &err), -1);
 	rf.roots[0].wraps[0].len = 256;
+	rf.roots[0].wraps[0].public_len = 0;
+	CHECK_INT(cmk_rootfile_print(&rf, key, &err), -1);
+	CHECK_HAS(err.detail, "public_key");
+	rf.roots[0].wraps[0].public_len = CMK_PUBLIC_KEY_MAX + 1;
+	CHECK_INT(cmk_rootfile_print(&rf, key, &err), -1);
+	rf.roots[0].wraps[0].public_len = 294;
+	CHECK_INT(cmk_rootfile_print(&rf, key, &err), 0);
+	CHECK(rf.text != before);
+	before = rf.text;
 	rf.roots[0].created = -1;
 	CHECK_INT(cmk_rootfile_print(&rf, key, &err), -1);
 	rf.roots[0].created = INT64_MAX;

@@ -1,6 +1,6 @@
 /*
  * test_vault_answers.c
- *	  Keys, values and tokens as the services answer them, and as they must not.
+ *	  Keys, lists of versions, values and tokens as the services answer them, and as they must not.
  */
 #include "../../src/seal/base64url.h"
 #include "../../src/vault/answers.h"
@@ -114,6 +114,43 @@ sizes_of_keys(void)
 		b.n = n;
 		CHECK_INT(parse(&b, KID, &key), 0);
 		CHECK_INT(key.bits, sizes[i]);
+		CHECK((key.public_len > 0) ==
+			  (sizes[i] == 2048 || sizes[i] == 3072 || sizes[i] == 4096));
+	}
+}
+
+/* The public key is made of n and e, if they are of a kind that is supported. */
+static void
+the_public_key(void)
+{
+	/* SubjectPublicKeyInfo of an RSA key of 2048 bits with e 65537 begins so */
+	static const uint8_t head[] = {
+		0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86,
+		0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00, 0x03, 0x82, 0x01, 0x0f, 0x00,
+		0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00
+	};
+	static const uint8_t tail[] = {0x02, 0x03, 0x01, 0x00, 0x01};
+	static const char *const small[] = {"\"Aw\"", "\"EQ\"", "\"__8\"", "\"AP__\""};
+	static const char *const large[] = {"\"AQAB\"", "\"AAEAAQ\"", "\"AQAD\"", "\"__________8\""};
+	Bundle		b = good;
+	CmkKeyInfo	key;
+	size_t		i;
+
+	CHECK_INT(parse(&good, KID, &key), 0);
+	CHECK_INT(key.public_len, sizeof(head) + 256 + sizeof(tail));
+	CHECK_MEM(key.public_key, head, sizeof(head));
+	CHECK_INT(key.public_key[sizeof(head)], 0x80);
+	CHECK_INT(key.public_key[sizeof(head) + 1], 0x5a);
+	CHECK_MEM(key.public_key + sizeof(head) + 256, tail, sizeof(tail));
+	for (i = 0; i < 4; i++)
+	{
+		b.e = small[i];
+		CHECK_INT(parse(&b, KID, &key), 0);
+		CHECK_INT(key.public_len, 0);
+		CHECK_INT(key.bits, 2048);
+		b.e = large[i];
+		CHECK_INT(parse(&b, KID, &key), 0);
+		CHECK(key.public_len > 290);
 	}
 }
 
@@ -196,6 +233,173 @@ members_of_a_wrong_kind(void)
 		CHECK(out.err.detail[0] != '\0');
 	}
 }
+
+/* ---- lists of versions ---- */
+
+#define ITEM(v, attributes) \
+	"{\"kid\":\"" BASE "/" v "\",\"attributes\":" attributes ",\"tags\":{\"a\":\"b\"}}"
+#define LIST(items)	"{\"value\":[" items "],\"nextLink\":null}"
+
+static char next[CMK_NEXT_LINK_SIZE];
+
+static int
+versions(const char *text, CmkVersionList *into)
+{
+	CmkKeyUrl	url;
+
+	memset(&out, 0, sizeof(out));
+	if (cmk_key_url_parse(BASE, &url, NULL) < 0)
+		return unit_fail(__FILE__, __LINE__, "bad URL in a test");
+	return cmk_parse_versions(text, strlen(text), &url, into, next, &out);
+}
+
+static void
+a_list_of_versions(void)
+{
+	CmkKeyVersion v[8];
+	CmkVersionList list = {.list = v, .max = 8};
+
+	CHECK_INT(versions(LIST(ITEM("a1", "{\"enabled\":true,\"created\":100}") ","
+							ITEM("a2", "{\"enabled\":false,\"created\":300,\"nbf\":5,\"exp\":6}") ","
+							ITEM("a3", "{\"enabled\":true}")), &list), 0);
+	CHECK_INT(list.n, 3);
+	CHECK_STR(next, "");
+	CHECK_STR(v[0].kid, BASE "/a2");
+	CHECK(!v[0].enabled);
+	CHECK_INT(v[0].created, 300);
+	CHECK_INT(v[0].nbf, 5);
+	CHECK_INT(v[0].exp, 6);
+	CHECK_STR(v[1].kid, BASE "/a1");
+	CHECK(v[1].enabled && v[1].nbf == 0 && v[1].exp == 0);
+	CHECK_STR(v[2].kid, BASE "/a3");
+	CHECK_INT(v[2].created, 0);
+
+	/* the next page goes among them, equals after equals */
+	CHECK_INT(versions(LIST(ITEM("b1", "{\"enabled\":true,\"created\":100}") ","
+							ITEM("b2", "{\"enabled\":true,\"created\":400}")), &list), 0);
+	CHECK_INT(list.n, 5);
+	CHECK_STR(v[0].kid, BASE "/b2");
+	CHECK_STR(v[2].kid, BASE "/a1");
+	CHECK_STR(v[3].kid, BASE "/b1");
+	CHECK_INT(versions("{\"value\":[]}", &list), 0);
+	CHECK_INT(list.n, 5);
+}
+
+/* Without room for all, the newest are kept; nothing is written behind them. */
+static void
+more_versions_than_asked_for(void)
+{
+	CmkKeyVersion v[3];
+	CmkVersionList list = {.list = v, .max = 2};
+	CmkVersionList none = {.list = NULL, .max = 0};
+	const char *text = LIST(ITEM("a2", "{\"enabled\":true,\"created\":2}") ","
+							ITEM("a4", "{\"enabled\":true,\"created\":4}") ","
+							ITEM("a1", "{\"enabled\":true,\"created\":1}") ","
+							ITEM("a5", "{\"enabled\":true,\"created\":5}") ","
+							ITEM("a3", "{\"enabled\":true,\"created\":3}"));
+
+	memset(v, 'x', sizeof(v));
+	CHECK_INT(versions(text, &list), 0);
+	CHECK_INT(list.n, 2);
+	CHECK_STR(v[0].kid, BASE "/a5");
+	CHECK_STR(v[1].kid, BASE "/a4");
+	CHECK_INT(v[2].kid[0], 'x');
+	CHECK_INT(versions(text, &none), 0);
+	CHECK_INT(none.n, 0);
+}
+
+static void
+lists_that_are_none(void)
+{
+	static const char *const bad[] = {
+		"", "[]", "{}", "{\"value\":null}", "{\"value\":{}}", "{\"value\":[1]}", "{\"value\":[{}]}",
+		"{\"value\":[{\"kid\":\"" KID "\"}]}", "{\"value\":[],\"value\":[]}",
+		LIST(ITEM("a", "{}")), LIST(ITEM("a", "{\"enabled\":1}")), LIST(ITEM("a", "null")),
+		LIST(ITEM("a", "{\"enabled\":true,\"created\":\"1\"}")),
+		LIST("{\"kid\":\"" BASE "\",\"attributes\":{\"enabled\":true}}"),
+		LIST("{\"kid\":\"https://x.vault.azure.net/keys/kek2/a\",\"attributes\":{\"enabled\":true}}"),
+		LIST("{\"kid\":\"https://y.vault.azure.net/keys/kek/a\",\"attributes\":{\"enabled\":true}}"),
+		LIST("{\"attributes\":{\"enabled\":true}}"),
+		LIST(ITEM("a", "{\"enabled\":true}")) " x",
+	};
+	CmkKeyVersion v[4];
+	size_t		i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	{
+		CmkVersionList list = {.list = v, .max = 4};
+
+		if (versions(bad[i], &list) == 0)
+		{
+			unit_fail(__FILE__, __LINE__, "taken: %s", bad[i]);
+			return;
+		}
+		CHECK_INT(out.reason, CMK_REASON_MALFORMED);
+		CHECK(out.err.detail[0] != '\0');
+	}
+}
+
+/* A token is sent to where the next page is. */
+static void
+the_next_page(void)
+{
+	static const char *const good_links[] = {
+		"https://x.vault.azure.net/keys/kek/versions?api-version=7.6&$skiptoken=eyJ%20=&maxresults=25",
+		"https://x.vault.azure.net:443/keys/kek/versions?$skiptoken=a/b",
+		"https://X.VAULT.azure.net/keys/KEK/versions",
+	};
+	static const char *const bad_links[] = {
+		"\"http://x.vault.azure.net/keys/kek/versions?a\"",
+		"\"https://x.vault.azure.net:444/keys/kek/versions?a\"",
+		"\"https://y.vault.azure.net/keys/kek/versions?a\"",
+		"\"https://x.vault.azure.net.evil.example/keys/kek/versions?a\"",
+		"\"https://evil.example/keys/?x.vault.azure.net\"",
+		"\"https://evil.example?https://x.vault.azure.net/keys/\"",
+		"\"https://x.vault.azure.net@evil.example/keys/kek/versions\"",
+		"\"https://x.vault.azure.net:443@evil.example/keys/kek/versions\"",
+		"\"https://evil.example\\\\@x.vault.azure.net/keys/kek/versions\"",
+		"\"https://x.vault.azure.net\\\\.evil.example/keys/kek/versions\"",
+		"\"https://x.vault.azure.net?/keys/kek/versions\"",
+		"\"https://x.vault.azure.net#/keys/kek/versions\"",
+		"\"https://x.vault.azure.net/keys/kek/versions?a#b\"",
+		"\"https://x.vault.azure.net/secrets/kek/versions?a\"",
+		"\"https://x.vault.azure.net/keys/../secrets/kek\"",
+		"\"https://x.vault.azure.net/keys/./kek\"",
+		"\"//x.vault.azure.net/keys/kek/versions\"", "\"/keys/kek/versions?a\"",
+		"\"https://x.vault.azure.net/keys/kek/versions?a b\"",
+		"\"https://x.vault.azure.net/keys/kek/versions?a\\r\\nX: y\"",
+		"\"https://x.vault.azure.net/keys/kek/versions?\xc3\xa4\"",
+		"\"\"", "1", "[]", "{}", "false",
+	};
+	CmkVersionList list = {.list = NULL, .max = 0};
+	char		text[CMK_NEXT_LINK_SIZE + 200];
+	size_t		i;
+
+	for (i = 0; i < 3; i++)
+	{
+		snprintf(text, sizeof(text), "{\"value\":[],\"nextLink\":\"%s\"}", good_links[i]);
+		CHECK_INT(versions(text, &list), 0);
+		CHECK_STR(next, good_links[i]);
+	}
+	for (i = 0; i < sizeof(bad_links) / sizeof(bad_links[0]); i++)
+	{
+		snprintf(text, sizeof(text), "{\"value\":[],\"nextLink\":%s}", bad_links[i]);
+		if (versions(text, &list) == 0)
+		{
+			unit_fail(__FILE__, __LINE__, "taken: %s", bad_links[i]);
+			return;
+		}
+		CHECK_INT(out.reason, CMK_REASON_MALFORMED);
+		CHECK_STR(next, "");
+	}
+	sprintf(text, "{\"value\":[],\"nextLink\":\"%s", good_links[0]);
+	memset(text + strlen(text), 'a', CMK_NEXT_LINK_SIZE);
+	strcpy(text + CMK_NEXT_LINK_SIZE + 40, "\"}");
+	CHECK_INT(versions(text, &list), -1);
+	CHECK_STR(next, "");
+}
+
+/* ---- values and tokens ---- */
 
 static int
 value(const char *text, uint8_t *buf, size_t max, size_t *len)
@@ -360,8 +564,13 @@ main(void)
 {
 	RUN(a_key);
 	RUN(sizes_of_keys);
+	RUN(the_public_key);
 	RUN(another_key);
 	RUN(members_of_a_wrong_kind);
+	RUN(a_list_of_versions);
+	RUN(more_versions_than_asked_for);
+	RUN(lists_that_are_none);
+	RUN(the_next_page);
 	RUN(a_value);
 	RUN(a_token);
 	RUN(a_token_that_is_too_long);

@@ -14,7 +14,8 @@ static CmkKeyWarnings warn;
 static CmkKeyInfo
 good_key(void)
 {
-	CmkKeyInfo	key = {.bits = 2048, .enabled = true, .can_wrap = true, .can_unwrap = true};
+	CmkKeyInfo	key = {.bits = 2048, .enabled = true, .can_wrap = true, .can_unwrap = true,
+		.public_len = 294};
 
 	strcpy(key.kid, "https://x.vault.azure.net/keys/kek/1");
 	strcpy(key.kty, "RSA");
@@ -58,6 +59,12 @@ kind_and_size(void)
 	CHECK_HAS(out.err.message, "not an RSA key");
 	strcpy(key.kty, "oct-HSM");
 	CHECK_STR(check(&key, NOW, 0), "KeyUnsuitable");
+
+	/* no public key of the right size: what it has is its exponent */
+	strcpy(key.kty, "RSA");
+	key.public_len = 0;
+	CHECK_STR(check(&key, NOW, 0), "KeyUnsuitable");
+	CHECK_HAS(out.err.message, "unsupported exponent");
 }
 
 static void
