@@ -184,7 +184,7 @@ keys_of_a_wrong_kind(void)
 	CHECK(len > 0);
 	PEM_write_bio(bio, "RSA PUBLIC KEY", "", p, len);
 	len = BIO_read(bio, pem, sizeof(pem));
-	CHECK_UNUSABLE(from_pem(pem, len), "form that is not known");
+	CHECK_UNUSABLE(from_pem(pem, len), "not in a form");
 	OPENSSL_free(p);
 	BIO_free(bio);
 	BN_free(three);
@@ -257,7 +257,7 @@ damaged_keys(void)
 	bytes[len] = 0;
 	CHECK_UNUSABLE(from_bytes(bytes, len + 1, ""), "is damaged");
 	CHECK_UNUSABLE(from_bytes(bytes, len - 1, ""), "is damaged");
-	CHECK_UNUSABLE(from_bytes(bytes, len, "Comment: hello\n"), "form that is not known");
+	CHECK_UNUSABLE(from_bytes(bytes, len, "Comment: hello\n"), "not in a form");
 	CHECK_UNUSABLE(from_bytes((const uint8_t *) "\x30\x00", 2, ""), "is damaged");
 
 	/* a modulus that is even, and one with a factor of 3: 33 bytes before it */
