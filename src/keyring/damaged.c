@@ -16,6 +16,7 @@
 #include "keysfile.h"
 
 /* Where a record says whose it is. */
+#define OFF_ROOT		8
 #define OFF_ID			12
 #define ID_SIZE			12
 
@@ -66,6 +67,7 @@ cmk_damaged_note(uint32_t slot, const uint8_t *record, bool id_known)
 
 	d.record = slot + 1;
 	d.id_known = id_known;
+	d.root_id = cmk_get32(record + OFF_ROOT);
 	d.id.spc = cmk_get32(record + OFF_ID);
 	d.id.db = cmk_get32(record + OFF_ID + 4);
 	d.id.rel = cmk_get32(record + OFF_ID + 8);

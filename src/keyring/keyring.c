@@ -113,6 +113,7 @@ gives_way(uint32_t slot, const CmkDekInfo *old, const CmkDekInfo *new)
 	d.record = slot + 1;
 	d.id_known = true;
 	d.id = old->id;
+	d.root_id = old->root_id;
 	cmk_registry_note_damaged(&d);
 	return true;
 }
@@ -187,6 +188,38 @@ cmk_keyring_load(CmkError *err)
 
 	/* A writer that died may have left a change uncounted (keysfile.c). */
 	cmk_registry_set_dirty();
+	return 0;
+}
+
+int
+cmk_keyring_reread_damaged(CmkError *err)
+{
+	uint8_t		record[CMK_RECORD_SIZE];
+	uint32_t	left = cmk_registry_damaged(NULL, 0);
+	uint32_t	slot;
+	int			n;
+
+	for (slot = 0; left > 0 && slot < CMK_MAX_DEKS; slot++)
+	{
+		CmkDekInfo	info;
+		CmkDekInfo	old;
+		uint32_t	other;
+
+		n = cmk_keysfile_read(slot, record, 1, err);
+		if (n < 0)
+			return -1;
+		if (n == 0)
+			break;
+		if (cmk_damaged_decode(record, &info, NULL) < 0 ||
+			info.state == CMK_DEK_FREE ||
+			cmk_registry_root_by_id(info.root_id) == NULL ||
+			(lookup(&info.id, &other, &old, NULL) && other == slot))
+			continue;
+		cmk_registry_forget_damaged(slot + 1);
+		if (load_record(slot, record, err) < 0)
+			return -1;
+		left--;
+	}
 	return 0;
 }
 
@@ -449,6 +482,48 @@ cmk_keyring_erase(uint64_t redo, uint64_t now, CmkError *err)
 		}
 	}
 	return erased;
+}
+
+/* ---- another root ---- */
+
+/* The DEK and all that is known of it stay; the tombstone keeps the time of its death. */
+static int
+rewrap_slot(uint32_t slot, CmkDekInfo *info, const uint8_t *dek,
+			uint32_t root_id, CmkError *err)
+{
+	uint8_t		record[CMK_RECORD_SIZE];
+	uint64_t	death = cmk_registry_death_lsn(slot);
+
+	info->root_id = root_id;
+	if (encode(info, dek, record, err) < 0 ||
+		cmk_keysfile_write(slot, record, err) < 0 ||
+		cmk_registry_insert(slot, info, dek, err) < 0)
+		return -1;
+	cmk_registry_set_death_lsn(slot, death);
+	return 0;
+}
+
+int
+cmk_keyring_rewrap(uint32_t *cursor, int max, CmkError *err)
+{
+	const CmkRootKey *root = cmk_registry_root();
+	CmkDekInfo	info;
+	uint8_t		dek[CMK_DEK_SIZE];
+	uint32_t	slot;
+	int			done = 0;
+	int			rc = 0;
+
+	if (root == NULL)
+		return cmk_fail(err, CMK_ERR_CONFIG, "no root key is open");
+	while (rc == 0 && done < max && cmk_registry_next(cursor, &info))
+	{
+		if (info.root_id == root->id || !lookup(&info.id, &slot, &info, dek))
+			continue;
+		rc = rewrap_slot(slot, &info, dek, root->id, err);
+		done++;
+	}
+	cmk_cleanse(dek, sizeof(dek));
+	return rc < 0 ? -1 : done;
 }
 
 /* ---- the rest ---- */

@@ -60,6 +60,20 @@ extern int	cmk_keyring_birth(const CmkRelId *id, uint16_t flags,
 extern int	cmk_keyring_replay(const uint8_t image[CMK_RECORD_SIZE],
 							   CmkError *err);
 
+/*
+ * Writer.  After a root came that was not open before: tries the damaged records
+ * again that are under it.
+ */
+extern int	cmk_keyring_reread_damaged(CmkError *err);
+
+/*
+ * Writer.  Wraps records that are under an older root by the current one, at most
+ * max of them, from *cursor on (start with 0).  The bytes follow from DEK and root
+ * alone, so every node that does it comes to the same.  Returns how many; less than
+ * max: no more are left.  -1: what was done stays done.
+ */
+extern int	cmk_keyring_rewrap(uint32_t *cursor, int max, CmkError *err);
+
 /* Writer.  Tombstones; no error if id has no DEK or is dead. */
 extern int	cmk_keyring_death(const CmkRelId *id, uint64_t lsn, CmkError *err);
 

@@ -260,6 +260,7 @@ cmk_registry_damaged(CmkDamaged *list, uint32_t max)
 		list[n].record = slot + 1;
 		list[n].id_known = copy.f.flags != 0;
 		list[n].id = copy.f.id;
+		list[n].root_id = copy.f.root_id;
 		n++;
 	}
 	return n < max ? n : total;

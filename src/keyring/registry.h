@@ -55,6 +55,7 @@ typedef struct CmkDamaged
 	uint32_t	record;			/* its number in the file, from 1 */
 	bool		id_known;
 	CmkRelId	id;				/* what it claims to be */
+	uint32_t	root_id;		/* and under which root */
 } CmkDamaged;
 
 /* Maps the region.  Once, in the process that forks the others.  0 or -1. */

@@ -350,6 +350,7 @@ cmk_registry_note_damaged(const CmkDamaged *d)
 	memset(&new, 0, sizeof(new));
 	new.f.state = SLOT_DAMAGED;
 	new.f.id = d->id;
+	new.f.root_id = d->root_id;
 	new.f.flags = d->id_known;
 	slot_take(slot, &new);
 }

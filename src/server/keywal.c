@@ -17,6 +17,8 @@
 
 #include "compat.h"
 #include "keywal.h"
+#include "rootopen.h"
+#include "settings.h"
 #include "state.h"
 
 /* The reader that the startup process replays with, once it showed itself. */
@@ -35,13 +37,17 @@ cmk_log_root(void)
 {
 	CmkRootFile rf;
 	CmkError	err;
+	XLogRecPtr	end;
 
 	if (cmk_rootfile_read(CMK_ROOT_FILE, &rf, &err) < 0)
 		cmk_report(ERROR, &err);
 	XLogBeginInsert();
 	XLogRegisterData(rf.text, strlen(rf.text));
-	XLogInsert(CMK_RMGR_ID, XLOG_CMK_ROOT);
+	end = XLogInsert(CMK_RMGR_ID, XLOG_CMK_ROOT);
 	cmk_rootfile_free(&rf);
+
+	/* On an idle server nothing would follow for long that takes it to a standby. */
+	XLogFlush(end);
 	pg_atomic_write_u32(&cmk_shared->root_logged, 1);
 }
 
@@ -81,30 +87,27 @@ redo_root(const char *data, uint32 len)
 	CmkRootFile theirs;
 	CmkRootFile ours;
 	CmkError	err;
-	bool		newer = true;
+	bool		have = cmk_rootfile_read(CMK_ROOT_FILE, &ours, &err) == 0;
 
+	if (!have && err.code != CMK_ERR_NOT_FOUND)
+		cmk_report(FATAL, &err);
 	if (cmk_rootfile_parse(data, len, "WAL", &theirs, &err) < 0)
 		cmk_report(FATAL, &err);
-	if (cmk_rootfile_read(CMK_ROOT_FILE, &ours, &err) == 0)
+	if (!have || theirs.serial > ours.serial || theirs.current_root > ours.current_root)
 	{
-		newer = theirs.serial > ours.serial;
-		cmk_rootfile_free(&ours);
-	}
-	else if (err.code != CMK_ERR_NOT_FOUND)
-		cmk_report(FATAL, &err);
-	if (newer)
-	{
-		if (cmk_key_url[0] == '\0')
+		if (!cmk_has_key())
 			ereport(FATAL,
 					(errcode(ERRCODE_CONFIG_FILE_ERROR),
 					 errmsg("WAL holds a root key of pg_cmk, but pg_cmk.key is not set"),
 					 errhint("Set pg_cmk.key to the key that the primary uses, or one that it was told of.")));
-		if (cmk_take_root(&theirs, &err) < 0)
+		if (cmk_take_root(&theirs, have ? &ours : NULL, &err) < 0)
 			cmk_report(FATAL, &err);
 		ereport(LOG,
 				(errmsg("pg_cmk: root key %u came with WAL", theirs.current_root)));
 	}
 	cmk_rootfile_free(&theirs);
+	if (have)
+		cmk_rootfile_free(&ours);
 }
 
 static void

@@ -25,7 +25,7 @@
 /* Registers the resource manager; in _PG_init only. */
 extern void cmk_register_rmgr(void);
 
-/* Logs root.json as it is in its file.  ereport(ERROR). */
+/* Logs root.json as it is in its file, and flushes that.  ereport(ERROR). */
 extern void cmk_log_root(void);
 
 /*

@@ -1,6 +1,7 @@
 /*
  * keywork.c
- *	  What the worker does with the KEK.  See keywork.h.
+ *	  What the worker does with the KEK: opening the root, and validation.  See
+ *	  keywork.h.
  *
  * Validation never asks for the root key: it wraps 32 random bytes, and unwraps a
  * canary, 32 other random bytes that the governing version wrapped before.  So
@@ -10,39 +11,34 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "utils/memutils.h"
 
+#include "../keyring/keyring.h"
 #include "../seal/kdf.h"
 #include "compat.h"
-#include "keywal.h"
-#include "keywork.h"
+#include "keywork_impl.h"
+#include "rootopen.h"
+#include "settings.h"
 #include "state.h"
-#include "worker.h"
 
-#define CANARY_SIZE		32
-
-struct CmkKeyWork
+static int
+shutdown_requested(void)
 {
-	CmkVaultConfig config;
-	CmkKek	   *kek;
-	bool		have_canary;
-	uint8		canary[CANARY_SIZE];
-	CmkWrapResult wrapped_canary;	/* under key_version */
-	char		warned[CMK_KEY_VERSION_SIZE];	/* version last warned of */
-	bool		warned_expiry;
-};
+	return ShutdownRequestPending;
+}
 
 CmkKeyWork *
 cmk_keywork_new(void)
 {
 	CmkKeyWork *work = MemoryContextAllocZero(TopMemoryContext, sizeof(CmkKeyWork));
+	char		version[CMK_KEY_VERSION_SIZE];
 	CmkError	err;
 
-	cmk_vault_settings(&work->config);
+	cmk_vault_settings(&work->config, shutdown_requested);
+	cmk_get_governing(work->url, version);
 	work->kek = cmk_kek_new(&work->config, &err);
 	if (work->kek == NULL)
 		cmk_report(ERROR, &err);
@@ -70,138 +66,75 @@ cmk_keywork_identity(CmkKeyWork *work)
 	return vault ? cmk_vault_identity(vault) : "";
 }
 
-/* A file's error, where an outcome is wanted: what cannot be the vault's fault. */
-static int
-local_failure(CmkOutcome *out, const CmkError *err)
+int
+cmk_local_failure(CmkOutcome *out, const CmkError *err)
 {
 	cmk_outcome(out, CMK_REASON_CONFIG, "%s", err->message);
 	out->err = *err;
 	return -1;
 }
 
-static int
-wrap_flags(void)
+void
+cmk_switch_key(CmkKeyWork *work, const char *url)
 {
-	return cmk_require_purge_protection ? CMK_CHECK_PURGE_PROTECTION : 0;
+	strlcpy(work->url, url, sizeof(work->url));
+	work->have_canary = false;
+	work->warned[0] = '\0';
+	work->warned_expiry = false;
+	cmk_set_governing(url);
 }
 
-/*
- * Wraps the root under one version of the governing key and proves that it comes
- * back before anything is written.
- */
+/* ---- opening ---- */
+
 static int
-wrap_root(CmkKeyWork *work, const CmkKekInfo *info, const uint8 *root, CmkWrap *wrap,
-		  CmkOutcome *out)
+no_recipient(const char *url, CmkOutcome *out)
 {
-	CmkWrapResult w;
-	uint8		back[CMK_ROOT_KEY_SIZE];
+	cmk_outcome(out, CMK_REASON_CONFIG,
+				"key \"%.300s\" is no recipient of this cluster's root key", url);
+	return cmk_fail_hint(&out->err, "File \"%s\" lists the recipients.", CMK_ROOT_FILE);
+}
+
+/* The current root by the wrap of that key.  version gets the one that opened it. */
+static int
+unwrap_root(CmkKeyWork *work, const char *url, const CmkRootFile *rf, uint8 *root,
+			char *version, CmkOutcome *out)
+{
+	const CmkWrap *w = cmk_rootfile_find_recipient(rf, rf->current_root, url);
 	size_t		len = 0;
-	bool		same;
 
-	if (cmk_kek_wrap(work->kek, cmk_key_url, info->version, root, CMK_ROOT_KEY_SIZE, &w, out) < 0 ||
-		cmk_kek_unwrap(work->kek, cmk_key_url, w.key_version, w.alg, w.value, w.len,
-					   back, sizeof(back), &len, out) < 0)
+	if (w == NULL)
+		return no_recipient(url, out);
+	if (cmk_kek_unwrap(work->kek, url, w->key_version, w->alg, w->value, w->len,
+					   root, CMK_ROOT_KEY_SIZE, &len, out) < 0)
 		return -1;
-	same = len == sizeof(back) && cmk_equal(back, root, len);
-	cmk_cleanse(back, sizeof(back));
-	if (!same)
-		return cmk_outcome(out, CMK_REASON_CANARY,
-						   "the key does not unwrap what it wrapped");
-	memset(wrap, 0, sizeof(*wrap));
-	strlcpy(wrap->recipient, cmk_key_url, sizeof(wrap->recipient));
-	strlcpy(wrap->key_version, w.key_version, sizeof(wrap->key_version));
-	strlcpy(wrap->alg, w.alg, sizeof(wrap->alg));
-	wrap->created = (int64) time(NULL);
-	wrap->len = w.len;
-	memcpy(wrap->value, w.value, w.len);
-	wrap->public_len = info->public_len;
-	memcpy(wrap->public_key, info->public_key, info->public_len);
+	if (len != CMK_ROOT_KEY_SIZE)
+		return cmk_outcome(out, CMK_REASON_CANARY, "the root key is %zu bytes long", len);
+	strlcpy(version, w->key_version, CMK_KEY_VERSION_SIZE);
 	return 0;
-}
-
-static int
-write_root_file(CmkRootFile *rf, const uint8 *root, CmkOutcome *out)
-{
-	CmkError	err;
-
-	if (cmk_rootfile_print(rf, root, &err) < 0 ||
-		cmk_rootfile_write(CMK_ROOT_FILE, rf->text, strlen(rf->text), &err) < 0)
-		return local_failure(out, &err);
-	return 0;
-}
-
-/* First start with a key. */
-static int
-create_root(CmkKeyWork *work, CmkOutcome *out)
-{
-	CmkRootFile rf;
-	CmkKekInfo	info;
-	CmkWrap		wrap;
-	CmkError	err;
-	uint8		root[CMK_ROOT_KEY_SIZE];
-	int			result = -1;
-
-	if (cmk_kek_inspect(work->kek, cmk_key_url, wrap_flags(), &info, out) < 0)
-		return -1;
-	if (cmk_rootfile_new(GetSystemIdentifier(), (int64) time(NULL), &rf, root, &err) < 0)
-		return local_failure(out, &err);
-	if (wrap_root(work, &info, root, &wrap, out) == 0)
-	{
-		if (cmk_rootfile_add_wrap(&rf, rf.current_root, &wrap, &err) < 0)
-			local_failure(out, &err);
-		else if (write_root_file(&rf, root, out) == 0)
-		{
-			if (cmk_install_root(&rf, root, &err) < 0)
-				local_failure(out, &err);
-			else
-				result = 0;
-		}
-	}
-	cmk_cleanse(root, sizeof(root));
-	cmk_rootfile_free(&rf);
-	if (result == 0)
-	{
-		cmk_publish_key_version(info.version);
-		ereport(LOG,
-				(errmsg("pg_cmk: new root key, wrapped by \"%s\"", info.version)));
-	}
-	return result;
 }
 
 /* The governing key's wrap of the current root; what it says opens the cluster. */
 static int
 open_root(CmkKeyWork *work, const CmkRootFile *rf, CmkOutcome *out)
 {
-	const CmkWrap *w = cmk_rootfile_find_wrap(rf, rf->current_root, cmk_key_url);
 	uint8		root[CMK_ROOT_KEY_SIZE];
-	size_t		len = 0;
+	char		version[CMK_KEY_VERSION_SIZE];
 	CmkError	err;
 	int			result;
 
 	if (cmk_rootfile_check_sysid(rf, CMK_ROOT_FILE, GetSystemIdentifier(), &err) < 0)
-		return local_failure(out, &err);
-	if (w == NULL)
-	{
-		cmk_outcome(out, CMK_REASON_CONFIG,
-					"the key that pg_cmk.key names is no recipient of this cluster's root key");
-		cmk_fail_hint(&out->err, "File \"%s\" lists the recipients.", CMK_ROOT_FILE);
-		return -1;
-	}
-	if (cmk_kek_unwrap(work->kek, cmk_key_url, w->key_version, w->alg, w->value, w->len,
-					   root, sizeof(root), &len, out) < 0)
-		return -1;
-	if (len != sizeof(root))
-		result = cmk_outcome(out, CMK_REASON_CANARY, "the root key is %zu bytes long", len);
-	else if ((result = cmk_install_root(rf, root, &err)) < 0)
-		local_failure(out, &err);
-	else
-		cmk_publish_key_version(w->key_version);
+		return cmk_local_failure(out, &err);
+	result = unwrap_root(work, work->url, rf, root, version, out);
+	if (result == 0 && cmk_install_root(rf, root, &err) < 0)
+		result = cmk_local_failure(out, &err);
 	cmk_cleanse(root, sizeof(root));
+	if (result == 0)
+		cmk_set_governing_version(version);
 	return result;
 }
 
-void
-cmk_keywork_open(CmkKeyWork *work, CmkOutcome *out)
+int
+cmk_keywork_open_root(CmkKeyWork *work, CmkOutcome *out)
 {
 	CmkRootFile rf;
 	CmkError	err;
@@ -213,17 +146,126 @@ cmk_keywork_open(CmkKeyWork *work, CmkOutcome *out)
 		cmk_rootfile_free(&rf);
 	}
 	else if (err.code != CMK_ERR_NOT_FOUND)
-		result = local_failure(out, &err);
+		result = cmk_local_failure(out, &err);
 	else if (cmk_is_archive_recovery())
 		result = cmk_outcome(out, CMK_REASON_CONFIG, "the root key has not come with WAL yet");
 	else
-		result = create_root(work, out);
+		result = cmk_create_root(work, out);
+	return result < 0 ? -1 : cmk_outcome(out, CMK_REASON_NONE, "%s", "");
+}
+
+int
+cmk_keywork_open(CmkKeyWork *work, CmkOutcome *out)
+{
+	if (cmk_keywork_open_root(work, out) < 0)
+		return -1;
+	cmk_load_keyring();
+	return 0;
+}
+
+/* A root that replay put into root.json, for which it waits. */
+static int
+open_newer_root(CmkKeyWork *work, CmkOutcome *out)
+{
+	CmkRootFile rf;
+	CmkError	err;
+	int			result = 0;
+
+	if (cmk_rootfile_read(CMK_ROOT_FILE, &rf, &err) < 0)
+		return cmk_local_failure(out, &err);
+	if (cmk_registry_root_by_id(rf.current_root) == NULL)
+		result = open_root(work, &rf, out);
+	cmk_rootfile_free(&rf);
+	return result;
+}
+
+/* ---- a changed setting ---- */
+
+/*
+ * A recipient that opens the root that is open already: nothing has to be written,
+ * so a standby can do it, too.
+ */
+static int
+govern_by_recipient(CmkKeyWork *work, const char *url, CmkOutcome *out)
+{
+	const CmkRootKey *open = cmk_registry_root();
+	CmkRootFile rf;
+	uint8		root[CMK_ROOT_KEY_SIZE];
+	char		version[CMK_KEY_VERSION_SIZE];
+	int			result;
+
+	if (cmk_read_root_file(&rf, out) < 0)
+		return -1;
+	result = unwrap_root(work, url, &rf, root, version, out);
+	if (result == 0 && !cmk_equal(root, open->key, sizeof(root)))
+		result = cmk_outcome(out, CMK_REASON_CANARY,
+							 "the key opens its wrap of the root key to something else");
+	cmk_cleanse(root, sizeof(root));
+	cmk_rootfile_free(&rf);
+	if (result == 0)
+	{
+		cmk_switch_key(work, url);
+		cmk_set_governing_version(version);
+		ereport(LOG, (errmsg("pg_cmk: key \"%s\" governs from now on", url)));
+		cmk_note("key set", url);
+	}
+	return result;
+}
+
+static bool
+is_recipient(const char *url)
+{
+	CmkRootFile rf;
+	CmkError	err;
+	bool		found = false;
+
+	if (cmk_rootfile_read(CMK_ROOT_FILE, &rf, &err) == 0)
+	{
+		found = cmk_rootfile_find_recipient(&rf, rf.current_root, url) != NULL;
+		cmk_rootfile_free(&rf);
+	}
+	return found;
+}
+
+/*
+ * While the root is not open the old key is of no use, and the setting governs as it
+ * stands.  Once it is open the old key governs until the new one has taken over.
+ */
+void
+cmk_keywork_follow_setting(CmkKeyWork *work)
+{
+	CmkOutcome	out;
+	int			result;
+
+	if (cmk_key_url[0] == '\0' || strcmp(cmk_key_url, cmk_followed_setting()) == 0)
+		return;
+	if (strcmp(cmk_key_url, work->url) == 0)
+		result = 0;
+	else if (!cmk_is_configured())
+	{
+		cmk_switch_key(work, cmk_key_url);
+		result = 0;
+	}
+	else if (is_recipient(cmk_key_url))
+		result = govern_by_recipient(work, cmk_key_url, &out);
+	else if (RecoveryInProgress())
+		result = no_recipient(cmk_key_url, &out);
+	else
+		result = cmk_keywork_set_key(work, cmk_key_url, &out);
 
 	if (result == 0)
 	{
-		cmk_load_keyring();
-		cmk_outcome(out, CMK_REASON_NONE, "%s", "");
+		cmk_set_followed(cmk_key_url);
+		work->warned_setting[0] = '\0';
+		return;
 	}
+	if (strcmp(work->warned_setting, cmk_key_url) != 0)
+		ereport(WARNING,
+				(errmsg("pg_cmk.key was changed to a key that cannot take over: %s",
+						out.err.message),
+				 errdetail("Key \"%s\"; key \"%s\" governs on.", cmk_key_url, work->url),
+				 out.err.hint[0] ? errhint("%s", out.err.hint) : 0));
+	strlcpy(work->warned_setting, cmk_key_url, sizeof(work->warned_setting));
 }
 
 /* ---- validation ---- */
@@ -237,7 +279,7 @@ try_wrap(CmkKeyWork *work, const char *version, CmkOutcome *out)
 
 	if (cmk_random_public(fresh, sizeof(fresh)) < 0)
 		return cmk_outcome(out, CMK_REASON_UNKNOWN, "could not get random bytes");
-	if (cmk_kek_wrap(work->kek, cmk_key_url, version, fresh, sizeof(fresh), &w, out) < 0)
+	if (cmk_kek_wrap(work->kek, work->url, version, fresh, sizeof(fresh), &w, out) < 0)
 		return -1;
 	if (!work->have_canary || strcmp(work->wrapped_canary.key_version, version) != 0)
 	{
@@ -255,7 +297,7 @@ try_unwrap(CmkKeyWork *work, CmkOutcome *out)
 	uint8		back[CANARY_SIZE];
 	size_t		len = 0;
 
-	if (cmk_kek_unwrap(work->kek, cmk_key_url, w->key_version, w->alg, w->value, w->len,
+	if (cmk_kek_unwrap(work->kek, work->url, w->key_version, w->alg, w->value, w->len,
 					   back, sizeof(back), &len, out) < 0)
 		return -1;
 	if (len != sizeof(back) || !cmk_equal(back, work->canary, len))
@@ -276,43 +318,6 @@ warn_once(CmkKeyWork *work, const CmkKekInfo *info)
 	work->warned_expiry = info->warnings.expires_soon;
 }
 
-/*
- * A new version that passed every check: the root is wrapped by it, and root.json
- * and its copy in WAL say so.  A standby waits for the primary's.
- */
-static int
-adopt_version(CmkKeyWork *work, const CmkKekInfo *info, CmkOutcome *out)
-{
-	const char *version = info->version;
-	CmkRootFile rf;
-	CmkWrap		wrap;
-	CmkError	err;
-	const CmkRootKey *root = cmk_registry_root();
-	int			result = -1;
-
-	if (try_wrap(work, version, out) < 0 || try_unwrap(work, out) < 0 ||
-		wrap_root(work, info, root->key, &wrap, out) < 0)
-		return -1;
-	if (cmk_rootfile_read(CMK_ROOT_FILE, &rf, &err) < 0)
-		return local_failure(out, &err);
-	rf.serial++;
-	if (cmk_rootfile_verify(&rf, CMK_ROOT_FILE, GetSystemIdentifier(), root->key, &err) < 0 ||
-		cmk_rootfile_add_wrap(&rf, rf.current_root, &wrap, &err) < 0)
-		local_failure(out, &err);
-	else if (write_root_file(&rf, root->key, out) == 0)
-	{
-		cmk_log_root();
-
-		/* Nothing may follow for long that would take it to a standby. */
-		XLogFlush(XactLastRecEnd);
-		cmk_publish_key_version(version);
-		ereport(LOG, (errmsg("pg_cmk: key version \"%s\" governs from now on", version)));
-		result = 0;
-	}
-	cmk_rootfile_free(&rf);
-	return result;
-}
-
 /* Once until the newest version is good again; one that was not seen goes by the URL. */
 static void
 warn_unusable(CmkKeyWork *work, const char *version, const char *why)
@@ -324,51 +329,69 @@ warn_unusable(CmkKeyWork *work, const char *version, const char *why)
 	strlcpy(work->warned, version, sizeof(work->warned));
 }
 
+static int
+try_version(CmkKeyWork *work, const CmkKekInfo *newest, CmkOutcome *out)
+{
+	if (try_wrap(work, newest->version, out) < 0 || try_unwrap(work, out) < 0)
+		return -1;
+	return cmk_adopt_version(work, newest, out);
+}
+
 /* The newest version is not the one that governs: adopt it, or say why not. */
 static void
 follow(CmkKeyWork *work, const CmkKekInfo *newest)
 {
 	CmkOutcome	why;
 
-	if (RecoveryInProgress() || adopt_version(work, newest, &why) == 0)
+	if (RecoveryInProgress() || try_version(work, newest, &why) == 0)
 		return;
 	work->have_canary = false;
 	warn_unusable(work, newest->version, why.err.message);
 }
 
-void
+/* Looks at the newest version, at the one that governs, and at what they can do. */
+static int
+look_at_key(CmkKeyWork *work, CmkKekInfo *info, CmkStatus *st, CmkOutcome *out)
+{
+	CmkOutcome	newest;
+	bool		usable = cmk_kek_inspect(work->kek, work->url, 0, info, out) == 0;
+
+	if (usable && strcmp(info->version, st->key_version) != 0)
+	{
+		follow(work, info);
+		cmk_read_status(st);
+		usable = strcmp(info->version, st->key_version) == 0;
+		if (!usable)
+			cmk_outcome(out, CMK_REASON_KEY_UNSUITABLE, "the newest key version cannot be used");
+	}
+	if (usable)
+	{
+		work->warned[0] = '\0';
+		return 0;
+	}
+
+	/* The newest version is no good: the one that governs must speak for itself. */
+	newest = *out;
+	if (out->verdict != CMK_VERDICT_NO || cmk_key_is_file() || st->key_version[0] == '\0' ||
+		cmk_kek_inspect(work->kek, st->key_version, 0, info, out) < 0)
+		return -1;
+	if (work->warned[0] == '\0' && !newest.confirm && !RecoveryInProgress())
+		warn_unusable(work, work->url, newest.err.message);
+	return 0;
+}
+
+int
 cmk_keywork_validate(CmkKeyWork *work, CmkOutcome *out)
 {
 	CmkStatus	st;
 	CmkKekInfo	info;
-	bool		usable;
 
 	cmk_read_status(&st);
-	usable = cmk_kek_inspect(work->kek, cmk_key_url, 0, &info, out) == 0;
-	if (usable && strcmp(info.version, st.key_version) != 0)
-	{
-		follow(work, &info);
-		cmk_read_status(&st);
-		usable = strcmp(info.version, st.key_version) == 0;
-		if (!usable)
-			cmk_outcome(out, CMK_REASON_KEY_UNSUITABLE, "the newest key version cannot be used");
-	}
-
-	/* The newest version is no good: the one that governs must speak for itself. */
-	if (!usable)
-	{
-		CmkOutcome	newest = *out;
-
-		if (out->verdict != CMK_VERDICT_NO || cmk_key_is_file() ||
-			cmk_kek_inspect(work->kek, st.key_version, 0, &info, out) < 0)
-			return;
-		if (work->warned[0] == '\0' && !newest.confirm && !RecoveryInProgress())
-			warn_unusable(work, cmk_key_url, newest.err.message);
-	}
-	else
-		work->warned[0] = '\0';
+	if (look_at_key(work, &info, &st, out) < 0)
+		return -1;
 	warn_once(work, &info);
-	if (try_wrap(work, st.key_version, out) < 0 || try_unwrap(work, out) < 0)
-		return;
-	cmk_outcome(out, CMK_REASON_NONE, "%s", "");
+	if (try_wrap(work, st.key_version, out) < 0 || try_unwrap(work, out) < 0 ||
+		open_newer_root(work, out) < 0)
+		return -1;
+	return cmk_outcome(out, CMK_REASON_NONE, "%s", "");
 }

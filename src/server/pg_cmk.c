@@ -22,13 +22,13 @@
 #include "keywal.h"
 #include "proof.h"
 #include "reexec.h"
+#include "settings.h"
 #include "state.h"
 
 PG_MODULE_MAGIC;
 
 void		_PG_init(void);
 
-char	   *cmk_key_url = NULL;
 char	   *cmk_scope = NULL;
 char	   *cmk_debug_crash_at = NULL;
 char	   *cmk_debug_pause_at = NULL;
@@ -54,12 +54,6 @@ check_scope(char **newval, void **extra, GucSource source)
 static void
 define_settings(void)
 {
-	DefineCustomStringVariable("pg_cmk.key",
-							   "The key that wraps the root key: https://VAULT/keys/NAME[/VERSION] or file:///path/kek.pem.",
-							   "Empty: nothing is sealed, and tables USING cmk_heap cannot be created.",
-							   &cmk_key_url, "",
-							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY,
-							   NULL, NULL, NULL);
 	DefineCustomStringVariable("pg_cmk.scope",
 							   "Which relations are sealed: tables.",
 							   NULL,
@@ -91,6 +85,7 @@ _PG_init(void)
 
 	cmk_require_seam();
 	define_settings();
+	cmk_settings_init();
 	cmk_worker_init();
 	MarkGUCPrefixReserved("pg_cmk");
 	cmk_state_init();

@@ -32,11 +32,22 @@ typedef struct CmkRequest
 	char		public_key[CMK_PUBLIC_PEM_MAX];	/* PEM; "": ask the vault */
 } CmkRequest;
 
+/* The slot: room for it, and making it, with AddinShmemInitLock held. */
+extern void cmk_request_space(void);
+extern void cmk_request_shmem(void);
+
 /*
  * In the worker: does what is asked and fills *out (verdict YES, or why not).  What
  * fails leaves everything as it was.  Does not throw.
  */
 extern void cmk_execute_request(CmkKeyWork *work, const CmkRequest *req, CmkOutcome *out);
+
+/* In the worker: when it begins, what the one before it did not finish has failed. */
+extern void cmk_request_begin(void);
+
+/* In the worker: is there a request in the slot?  And does it, if there is. */
+extern bool cmk_request_waits(void);
+extern void cmk_serve_request(CmkKeyWork *work);
 
 /*
  * In a backend: hands the request to the worker, waits for its turn and its

@@ -141,8 +141,8 @@ on_control_opening(void)
 	return 0;
 }
 
-static bool
-backup_running(void)
+bool
+cmk_backup_is_running(void)
 {
 	if (pg_atomic_read_u32(&cmk_shared->backups) > 0)
 		return true;
@@ -186,7 +186,7 @@ on_control_closing(int fd)
 		return;
 	if (control.state == DB_IN_PRODUCTION && ends_recovery())
 		cmk_sweep_orphans();
-	if (cmk_registry_dead_count() == 0 || backup_running())
+	if (cmk_registry_dead_count() == 0 || cmk_backup_is_running())
 		return;
 	if (!cmk_try_lock_keyring())
 		return;

@@ -12,4 +12,7 @@ extern void cmk_seamops_init(void);
 extern void cmk_note_backup(void);
 extern void cmk_check_backup_over(void);
 
+/* Does anybody take a base backup of this server, as far as it can be known? */
+extern bool cmk_backup_is_running(void);
+
 #endif							/* CMK_SEAMOPS_H */

@@ -61,10 +61,10 @@ cmk_status(PG_FUNCTION_ARGS)
 
 	cmk_read_status(&st);
 	put_text(values, nulls, 0, cmk_state_name(st.health.state));
-	put_text(values, nulls, 1, cmk_key_url[0] == '\0' ? "pg_cmk.key is not set" :
+	put_text(values, nulls, 1, st.key_url[0] == '\0' ? "pg_cmk.key is not set" :
 			 cmk_reason_name(st.health.reason));
 	values[2] = TimestampTzGetDatum(st.since);
-	put_text(values, nulls, 3, cmk_key_url);
+	put_text(values, nulls, 3, st.key_url);
 	put_text(values, nulls, 4, st.key_version);
 	put_text(values, nulls, 5, st.identity);
 	nulls[6] = st.last_validated == 0;
@@ -227,7 +227,7 @@ cmk_revalidate(PG_FUNCTION_ARGS)
 {
 	CmkStatus	st;
 
-	if (cmk_key_url[0] != '\0')
+	if (cmk_has_key())
 		cmk_ask_worker();
 	cmk_read_status(&st);
 	PG_RETURN_TEXT_P(cstring_to_text(cmk_state_name(st.health.state)));

@@ -1,6 +1,6 @@
 /*
  * state.h
- *	  What the server processes share, and how the keyring comes to be open.
+ *	  What the server processes share.
  *
  * The keys themselves are in the protected region of keyring/registry.h, which
  * outlives a crash restart.  This is the small part that lies in the server's
@@ -18,12 +18,10 @@
 #include "storage/spin.h"
 
 #include "../keyring/keyring.h"
-#include "../keyring/rootfile.h"
 #include "../seal/error.h"
 #include "worker.h"
 
 /* settings */
-extern char *cmk_key_url;
 extern char *cmk_scope;
 extern char *cmk_debug_crash_at;
 extern char *cmk_debug_pause_at;
@@ -34,6 +32,7 @@ typedef struct CmkShared
 	pg_atomic_uint32 expected;	/* a root is to be opened: wait for it */
 	pg_atomic_uint32 open;		/* the root is open and the keyring loaded */
 	pg_atomic_uint32 root_logged;	/* root.json is in WAL since this start */
+	pg_atomic_uint32 root_created;	/* at this start, and not noted yet */
 	pg_atomic_uint32 backups;	/* sessions between pg_backup_start and _stop */
 
 	slock_t		mutex;			/* of all that follows */
@@ -53,36 +52,11 @@ extern bool cmk_is_configured(void);
 extern bool cmk_root_expected(void);
 extern bool cmk_root_is_open(void);
 
-/* Is pg_cmk.key a file, which the postmaster opens itself? */
-extern bool cmk_key_is_file(void);
-
-/* Does this server take its root from another one's WAL? */
-extern bool cmk_is_archive_recovery(void);
-
-/* Gives the roots of rf, of which the current one's key is given, to the registry. */
-extern int	cmk_install_root(const CmkRootFile *rf,
-							 const uint8 current[CMK_ROOT_KEY_SIZE], CmkError *err);
-
-/*
- * For replay: takes a newer root file, which WAL brought, in place of ours, and opens
- * it.  Waits for the worker if the key is in a vault.  0 or -1.
- */
-extern int	cmk_take_root(const CmkRootFile *rf, CmkError *err);
-
-/* After that: loads the keyring and lets everybody go on.  ereport(FATAL). */
-extern void cmk_load_keyring(void);
-
 /*
  * For _PG_init: makes the protected region and the cipher contexts, and installs
  * the shared-memory hooks.  ereport(FATAL) on failure.
  */
 extern void cmk_state_init(void);
-
-/*
- * Opens the root that rf holds with the KEK that pg_cmk.key names and gives it to
- * the registry.  0 or -1.
- */
-extern int	cmk_open_root(const CmkRootFile *rf, CmkError *err);
 
 /*
  * The lock of the keyring's writers.  Taken for a few system calls at most, never
@@ -91,6 +65,9 @@ extern int	cmk_open_root(const CmkRootFile *rf, CmkError *err);
 extern void cmk_lock_keyring(void);
 extern bool cmk_try_lock_keyring(void);
 extern void cmk_unlock_keyring(void);
+
+/* The SQLSTATE that fits; 0: errcode_for_file_access(), and errno is set. */
+extern int	cmk_error_sqlstate(const CmkError *err);
 
 /* ereport for what a plain-C layer reported. */
 extern void cmk_report(int elevel, const CmkError *err);

@@ -30,33 +30,14 @@
 #include "events.h"
 #include "keywork.h"
 #include "lockdown.h"
+#include "request.h"
 #include "sessions.h"
+#include "settings.h"
 #include "state.h"
 #include "statusfile.h"
 #include "worker.h"
 
 PGDLLEXPORT void cmk_worker_main(Datum arg);
-
-char	   *cmk_identity = NULL;
-char	   *cmk_client_id = NULL;
-char	   *cmk_tenant_id = NULL;
-char	   *cmk_authority_host = NULL;
-char	   *cmk_vault_dns_suffixes = NULL;
-char	   *cmk_vault_ca_file = NULL;
-char	   *cmk_vault_api_version = NULL;
-int			cmk_vault_timeout = 10000;
-int			cmk_revalidate_interval = 60000;
-int			cmk_grace_period = 300000;
-int			cmk_hard_deadline = CMK_HARD_DEADLINE_MS;
-int			cmk_on_inaccessible = CMK_ON_DENY;
-bool		cmk_require_purge_protection = true;
-
-static const struct config_enum_entry inaccessible_options[] = {
-	{"deny", CMK_ON_DENY, false},
-	{"terminate", CMK_ON_TERMINATE, false},
-	{"lockdown", CMK_ON_LOCKDOWN, false},
-	{NULL, 0, false}
-};
 
 int64
 cmk_boottime(void)
@@ -68,49 +49,10 @@ cmk_boottime(void)
 }
 
 void
-cmk_health_settings(CmkHealthConfig *config)
-{
-	config->interval_ms = cmk_revalidate_interval;
-	config->grace_ms = cmk_grace_period;
-	config->deadline_ms = cmk_hard_deadline;
-}
-
-static int
-shutdown_requested(void)
-{
-	return ShutdownRequestPending;
-}
-
-void
-cmk_vault_settings(CmkVaultConfig *config)
-{
-	memset(config, 0, sizeof(*config));
-	config->identity = cmk_identity;
-	config->client_id = cmk_client_id;
-	config->tenant_id = cmk_tenant_id;
-	config->authority_host = cmk_authority_host;
-	config->dns_suffixes = cmk_vault_dns_suffixes;
-	config->ca_file = cmk_vault_ca_file;
-	config->api_version = cmk_vault_api_version;
-	config->timeout_ms = cmk_vault_timeout;
-	config->deadline_ms = cmk_vault_timeout * 3;
-	config->interrupted = shutdown_requested;
-}
-
-void
 cmk_read_status(CmkStatus *status)
 {
 	SpinLockAcquire(&cmk_shared->mutex);
 	*status = cmk_shared->status;
-	SpinLockRelease(&cmk_shared->mutex);
-}
-
-void
-cmk_publish_key_version(const char *version)
-{
-	SpinLockAcquire(&cmk_shared->mutex);
-	strlcpy(cmk_shared->status.key_version, version,
-			sizeof(cmk_shared->status.key_version));
 	SpinLockRelease(&cmk_shared->mutex);
 }
 
@@ -159,6 +101,8 @@ cmk_publish(const CmkOutcome *outcome)
 		log_change(&copy, outcome);
 		cmk_event("state", &copy, copy.reason);
 	}
+	if (news && outcome->reason == CMK_REASON_CANARY)
+		cmk_event("alarm", &copy, copy.reason);
 	cmk_write_status_file(&copy);
 	if (copy.health.state == CMK_STATE_INACCESSIBLE)
 	{
@@ -203,36 +147,50 @@ forget_worker(int code, Datum arg)
 	SpinLockRelease(&cmk_shared->mutex);
 }
 
+CmkHealthStep
+cmk_look(CmkKeyWork *work, CmkOutcome *out)
+{
+	CmkHealthStep step = {false, false, cmk_revalidate_interval};
+
+	cmk_outcome(out, CMK_REASON_NONE, "%s", "");
+	if (!cmk_root_is_open() && !cmk_root_expected())
+		return step;
+	cmk_keywork_follow_setting(work);
+	if (cmk_root_is_open())
+		cmk_keywork_validate(work, out);
+	else
+		cmk_keywork_open(work, out);
+
+	/* A look that our own end cut short says nothing of the key. */
+	if (ShutdownRequestPending && out->verdict != CMK_VERDICT_YES)
+		return step;
+	SpinLockAcquire(&cmk_shared->mutex);
+	strlcpy(cmk_shared->status.identity, cmk_keywork_identity(work),
+			sizeof(cmk_shared->status.identity));
+	SpinLockRelease(&cmk_shared->mutex);
+	step = cmk_publish(out);
+	if (step.fresh)
+		cmk_keywork_reset(work);
+	else
+		cmk_keywork_settle(work);
+	return step;
+}
+
 /* One look at the key, for all who asked before it began. */
 static CmkHealthStep
 look_once(CmkKeyWork *work)
 {
 	CmkOutcome	outcome;
-	CmkHealthStep step = {false, false, cmk_revalidate_interval};
+	CmkHealthStep step;
 	uint64		asked;
 
 	SpinLockAcquire(&cmk_shared->mutex);
 	asked = cmk_shared->asked;
 	SpinLockRelease(&cmk_shared->mutex);
 
-	if (cmk_root_is_open() || cmk_root_expected())
-	{
-		if (cmk_root_is_open())
-			cmk_keywork_validate(work, &outcome);
-		else
-			cmk_keywork_open(work, &outcome);
-
-		/* A look that our own end cut short says nothing of the key. */
-		if (ShutdownRequestPending && outcome.verdict != CMK_VERDICT_YES)
-			return step;
-		SpinLockAcquire(&cmk_shared->mutex);
-		strlcpy(cmk_shared->status.identity, cmk_keywork_identity(work),
-				sizeof(cmk_shared->status.identity));
-		SpinLockRelease(&cmk_shared->mutex);
-		step = cmk_publish(&outcome);
-		if (step.fresh)
-			cmk_keywork_reset(work);
-	}
+	step = cmk_look(work, &outcome);
+	if (ShutdownRequestPending && outcome.verdict != CMK_VERDICT_YES)
+		return step;
 
 	SpinLockAcquire(&cmk_shared->mutex);
 	cmk_shared->answered = asked;
@@ -260,7 +218,8 @@ wait_for_work(int64 ms)
 
 	ms -= (int64) (pg_prng_double(&pg_global_prng_state) * (double) (ms / 10));
 	until = cmk_boottime() + ms;
-	while (!ShutdownRequestPending && !ConfigReloadPending && !somebody_asks())
+	while (!ShutdownRequestPending && !ConfigReloadPending && !somebody_asks() &&
+		   !cmk_request_waits())
 	{
 		long		nap = cmk_events_reap();
 		int64		left = until - cmk_boottime();
@@ -289,7 +248,15 @@ cmk_worker_main(Datum arg)
 	on_shmem_exit(forget_worker, (Datum) 0);
 	cmk_events_start();
 	cmk_write_own_status(true);
+	if (pg_atomic_exchange_u32(&cmk_shared->root_created, 0) != 0)
+	{
+		CmkStatus	st;
+
+		cmk_read_status(&st);
+		cmk_event("root created", &st, st.key_version);
+	}
 	cmk_lockdown_resume();
+	cmk_request_begin();
 
 	work = cmk_keywork_new();
 	while (!ShutdownRequestPending)
@@ -303,6 +270,7 @@ cmk_worker_main(Datum arg)
 			cmk_keywork_free(work);
 			work = cmk_keywork_new();
 		}
+		cmk_serve_request(work);
 		step = look_once(work);
 		wait_for_work(step.next_ms);
 	}
@@ -314,68 +282,11 @@ cmk_worker_main(Datum arg)
 	proc_exit(1);
 }
 
-static void
-define_settings(void)
-{
-	DefineCustomStringVariable("pg_cmk.identity",
-							   "How this server proves who it is to Microsoft Entra ID.",
-							   "default, environment, clientsecret, clientcertificate, workloadidentity or managedidentity.",
-							   &cmk_identity, "default", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
-							   NULL, NULL, NULL);
-	DefineCustomStringVariable("pg_cmk.client_id",
-							   "Client id of the application or of the user-assigned identity.",
-							   NULL, &cmk_client_id, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
-							   NULL, NULL, NULL);
-	DefineCustomStringVariable("pg_cmk.tenant_id", "The tenant of the vault.",
-							   NULL, &cmk_tenant_id, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
-							   NULL, NULL, NULL);
-	DefineCustomStringVariable("pg_cmk.authority_host",
-							   "Where tokens are asked for; credentials go nowhere else.",
-							   NULL, &cmk_authority_host, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
-							   NULL, NULL, NULL);
-	DefineCustomStringVariable("pg_cmk.vault_dns_suffixes",
-							   "Hosts that keys may be sent to: names that end in one of these.",
-							   NULL, &cmk_vault_dns_suffixes, CMK_DEFAULT_DNS_SUFFIXES,
-							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
-	DefineCustomStringVariable("pg_cmk.vault_ca_file",
-							   "Certificates that a vault is verified with, instead of the system's.",
-							   NULL, &cmk_vault_ca_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
-							   NULL, NULL, NULL);
-	DefineCustomStringVariable("pg_cmk.vault_api_version",
-							   "The api-version of the vault's REST interface.",
-							   NULL, &cmk_vault_api_version, CMK_DEFAULT_API_VERSION,
-							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
-	DefineCustomIntVariable("pg_cmk.vault_timeout", "The longest that one request may take.",
-							NULL, &cmk_vault_timeout, 10000, 10, 60000,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable("pg_cmk.revalidate_interval", "How often the key is validated.",
-							NULL, &cmk_revalidate_interval, 60000, 100, 300000,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable("pg_cmk.grace_period",
-							"How long the key may be unreachable before the server closes.",
-							NULL, &cmk_grace_period, 300000, 100, CMK_HARD_DEADLINE_MS,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable("pg_cmk.debug_deadline",
-							"For tests: the hard deadline since the last successful validation.",
-							NULL, &cmk_hard_deadline, CMK_HARD_DEADLINE_MS, 100, CMK_HARD_DEADLINE_MS,
-							PGC_SIGHUP, GUC_UNIT_MS | GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
-							NULL, NULL, NULL);
-	DefineCustomEnumVariable("pg_cmk.on_inaccessible",
-							 "What happens to running sessions when the key is inaccessible.",
-							 NULL, &cmk_on_inaccessible, CMK_ON_DENY, inaccessible_options,
-							 PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomBoolVariable("pg_cmk.require_purge_protection",
-							 "Refuse a key that somebody could purge, when it is set.",
-							 NULL, &cmk_require_purge_protection, true,
-							 PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
-}
-
 void
 cmk_worker_init(void)
 {
 	BackgroundWorker worker;
 
-	define_settings();
 	cmk_events_init();
 	cmk_lockdown_init();
 	memset(&worker, 0, sizeof(worker));
@@ -386,6 +297,6 @@ cmk_worker_init(void)
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
 	worker.bgw_start_time = BgWorkerStart_PostmasterStart;
 	worker.bgw_restart_time = 1;
-	if (cmk_key_url[0] != '\0')
+	if (cmk_has_key())
 		RegisterBackgroundWorker(&worker);
 }

@@ -17,6 +17,9 @@
 
 #include "../vault/kek.h"
 #include "health.h"
+#include "settings.h"
+
+struct CmkKeyWork;
 
 /* What cmk.status shows; a copy, taken under a spinlock. */
 typedef struct CmkStatus
@@ -32,35 +35,11 @@ typedef struct CmkStatus
 	char		key_version[CMK_KEY_VERSION_SIZE];
 } CmkStatus;
 
-/* settings */
-extern char *cmk_identity;
-extern char *cmk_client_id;
-extern char *cmk_tenant_id;
-extern char *cmk_authority_host;
-extern char *cmk_vault_dns_suffixes;
-extern char *cmk_vault_ca_file;
-extern char *cmk_vault_api_version;
-extern int	cmk_vault_timeout;
-extern int	cmk_revalidate_interval;
-extern int	cmk_grace_period;
-extern int	cmk_hard_deadline;
-extern int	cmk_on_inaccessible;
-extern bool cmk_require_purge_protection;
-
-#define CMK_ON_DENY			0
-#define CMK_ON_TERMINATE	1
-#define CMK_ON_LOCKDOWN		2
-
-/* Settings of the above; for _PG_init, which also registers the worker. */
+/* For _PG_init, after the settings are defined: registers the worker. */
 extern void cmk_worker_init(void);
 
 /* Milliseconds of CLOCK_BOOTTIME. */
 extern int64 cmk_boottime(void);
-
-extern void cmk_health_settings(CmkHealthConfig *config);
-
-/* The configuration of a vault client, from the settings. */
-extern void cmk_vault_settings(CmkVaultConfig *config);
 
 /* Copies what is published. */
 extern void cmk_read_status(CmkStatus *status);
@@ -70,7 +49,12 @@ extern void cmk_read_status(CmkStatus *status);
  * changed.  For the worker, and for whoever opens the root before it runs.
  */
 extern CmkHealthStep cmk_publish(const CmkOutcome *outcome);
-extern void cmk_publish_key_version(const char *version);
+
+/*
+ * In the worker: one look at the key, and what came of it; published, and logged if
+ * the state changed.
+ */
+extern CmkHealthStep cmk_look(struct CmkKeyWork *work, CmkOutcome *out);
 
 /* Asks the worker to look now and waits for its answer; for SQL functions. */
 extern void cmk_ask_worker(void);
