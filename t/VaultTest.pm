@@ -34,6 +34,7 @@ use Exporter 'import';
 use FindBin;
 use lib "$FindBin::RealBin/keyvault";
 use Time::HiRes qw(usleep);
+use Time::Local qw(timegm);
 
 use CmkTest;
 use KeyVault;
@@ -43,7 +44,7 @@ use Test::More;
 
 our @EXPORT = qw(
   new_vault vault_conf new_vault_node start_vault_node pg_ctl
-  log_position wait_log wait_state states_since denial status_of hears
+  log_position wait_log logged_at wait_state states_since denial status_of hears
   key_worker server_pids
 );
 
@@ -97,7 +98,8 @@ sub vault_conf
 	  . "pg_cmk.grace_period = 1500ms\n"
 	  . "pg_cmk.debug_deadline = 8s\n"
 	  . "pg_cmk.vault_timeout = 1s\n"
-	  . "log_line_prefix = '%m [%p] %e %q%a '\n";
+	  . "log_line_prefix = '%m [%p] %e %q%a '\n"
+	  . "log_timezone = 'UTC'\n";
 }
 
 =item new_vault_node($name, $v, %options)
@@ -192,6 +194,25 @@ sub wait_log
 		sub { log_since($node, $from) =~ $pattern });
 }
 
+=item logged_at($node, $from, $pattern)
+
+When the first line that matches was logged after that position, in seconds since
+the epoch, or undef.  Times in the log are UTC.
+
+=cut
+
+sub logged_at
+{
+	my ($node, $from, $pattern) = @_;
+
+	foreach (split /\n/, log_since($node, $from))
+	{
+		return timegm(0, $5, $4, $3, $2 - 1, $1) + $6
+		  if /^(\d+)-(\d+)-(\d+) (\d+):(\d+):([\d.]+) .*$pattern/;
+	}
+	return;
+}
+
 =item states_since($node, $from)
 
 What the worker said of the state: a list of [ state, reason, seconds ].
@@ -243,27 +264,28 @@ sub denial
 {
 	my ($node, $more) = @_;
 	my $from = log_position($node);
-	my ($ret, $out, $err) = $node->psql(
-		'postgres', 'SELECT 1',
-		connstr => $node->connstr('postgres') . ($more ? " $more" : ''));
-
-	return '' if $ret == 0;
+	my $err  = hears($node, $more) || return '';
 	my ($code) = log_since($node, $from) =~ / (\w{5}) .*FATAL:  /;
 	return ($code // '?????') . " $err";
 }
 
-=item hears($node)
+=item hears($node, [$connstr])
 
-What a client hears who connects now, '' if it may.
+What a client hears who connects now, '' if it may.  Not by $node->psql(), which
+hands the query over through a pipe and dies if nobody reads it any more.
 
 =cut
 
 sub hears
 {
-	my ($node) = @_;
-	my ($ret, $out, $err) = $node->psql('postgres', 'SELECT 1');
+	my ($node, $more) = @_;
+	my ($out, $err);
+	my $connstr = $node->connstr('postgres') . ($more ? " $more" : '');
+	my $ok = IPC::Run::run([ 'psql', '-XAtq', '-d', $connstr, '-c', 'SELECT 1' ],
+		'<', \undef, '>', \$out, '2>', \$err);
 
-	return $ret == 0 ? '' : $err;
+	chomp $err;
+	return $ok ? '' : $err;
 }
 
 =item status_of($session_or_node)
