@@ -59,11 +59,14 @@ cmk_read_status(CmkStatus *status)
 static void
 log_change(const CmkStatus *st, const CmkOutcome *outcome)
 {
+	const char *detail = outcome->verdict != CMK_VERDICT_YES ? outcome->err.detail : "";
+
 	ereport(LOG,
 			(errmsg("pg_cmk: state is %s%s%s", cmk_state_name(st->health.state),
 					st->health.reason != CMK_REASON_NONE ? ", reason " : "",
 					cmk_reason_name(st->health.reason)),
-			 st->reason[0] ? errdetail("%s", st->reason) : 0,
+			 st->reason[0] ? errdetail("%s%s%s", st->reason,
+									   detail[0] ? ": " : "", detail) : 0,
 			 outcome->err.hint[0] && st->health.state != CMK_STATE_READY ?
 			 errhint("%s", outcome->err.hint) : 0));
 }
