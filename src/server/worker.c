@@ -30,6 +30,7 @@
 #include "events.h"
 #include "keywork.h"
 #include "lockdown.h"
+#include "reqfile.h"
 #include "request.h"
 #include "sessions.h"
 #include "settings.h"
@@ -112,7 +113,10 @@ cmk_publish(const CmkOutcome *outcome)
 		(void) cmk_signal_sessions(SIGTERM, cmk_on_inaccessible == CMK_ON_DENY ?
 								   CMK_WALSENDERS : CMK_CLIENTS);
 		if (cmk_on_inaccessible == CMK_ON_LOCKDOWN)
+		{
+			cmk_answer_request_file();
 			cmk_lockdown(&copy);
+		}
 	}
 	return step;
 }
@@ -274,7 +278,9 @@ cmk_worker_main(Datum arg)
 			work = cmk_keywork_new();
 		}
 		cmk_serve_request(work);
+		cmk_serve_request_file(work);
 		step = look_once(work);
+		cmk_answer_request_file();
 		wait_for_work(step.next_ms);
 	}
 
