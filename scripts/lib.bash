@@ -20,6 +20,25 @@ die()
 	exit 1
 }
 
+# since TIME: the seconds from then, a value of EPOCHREALTIME, till now.
+since()
+{
+	local tenths=$(((${EPOCHREALTIME/./} - ${1/./}) / 100000))
+
+	printf '%d.%d' $((tenths / 10)) $((tenths % 10))
+}
+
+# await SECONDS COMMAND …: until it succeeds, at most so long.
+await()
+{
+	local limit=$((SECONDS + $1))
+
+	until "${@:2}"; do
+		[ "$SECONDS" -lt "$limit" ] || return 1
+		sleep 0.1
+	done
+}
+
 # Runs a command as the user that servers run as.
 as_server()
 {
@@ -71,6 +90,7 @@ cleanup()
 
 	trap '' HUP INT TERM
 	[ -z "${keep_work:-}" ] || return 0
+	stop_vault
 	while read -r pidfile; do
 		as_server "$bindir/pg_ctl" -D "$(dirname "$pidfile")" -m immediate \
 			-s -w stop >/dev/null 2>&1 || true
@@ -122,6 +142,33 @@ start_cluster()
 stop_cluster()
 {
 	as_server "$bindir/pg_ctl" -D "$1" -s -w -m "${2:-fast}" stop
+}
+
+# start_vault SRC: the test vault of t/keyvault in the sources SRC; its files are
+# in $work/vault.  It ends when its input does, so with this shell at the latest.
+start_vault()
+{
+	vault_src=$1/t/keyvault
+	coproc keyvault {
+		exec runuser -u postgres -- node "$vault_src/server.js" --with-stdin \
+			--dir "$work/vault" >"$work/vault.log" 2>&1
+	}
+	await 60 test -e "$work/vault/ready.json" || die "the test vault does not start"
+}
+
+stop_vault()
+{
+	local pid=${keyvault_PID:-} input=${keyvault[1]:-}
+
+	[ -n "$pid" ] && [ -n "$input" ] || return 0
+	eval "exec $input>&-"
+	wait "$pid" 2>/dev/null || true
+}
+
+# vault_ctl METHOD [NAME=VALUE …]: see t/keyvault/README.md.
+vault_ctl()
+{
+	node "$vault_src/ctl.js" "$work/vault" "$@"
 }
 
 # build_and_install SRC LOG: builds a copy of the tree in SRC and installs it.
