@@ -8,7 +8,11 @@
  *			[deadline_ms=…] [interrupt_ms=…]
  *
  *		get URL				check URL PURGE		wrap KID HEX	unwrap KID HEX
+ *		versions URL MAX	keywrap URL HEX		pemwrap FILE HEX
  *		counts				reset PIN			interrupt MS	search HEX
+ *
+ * keywrap wraps here, under the public key that GET shows of the key, pemwrap
+ * under the one of a PEM file.
  *
  * interrupt MS: the interruption callback says yes so long after the next
  * command has begun; 0: never.  search: how often the bytes, as they are or in
@@ -31,6 +35,7 @@
 #include "../../src/seal/base64url.h"
 #include "../../src/seal/kdf.h"
 #include "../../src/vault/http.h"
+#include "../../src/vault/public_key.h"
 #include "../../src/vault/vault.h"
 
 static int64_t interrupt_ms = 0;
@@ -196,6 +201,88 @@ do_unwrap(CmkVault *v, cJSON *answer, const char *kid, const char *hex)
 }
 
 static void
+do_versions(CmkVault *v, cJSON *answer, const char *url, const char *max)
+{
+	int			room = atoi(max);
+	CmkKeyVersion *list = calloc(room, sizeof(*list));
+	cJSON	   *array = cJSON_AddArrayToObject(answer, "versions");
+	CmkOutcome	out;
+	int			n;
+	int			i;
+	int			rc = cmk_vault_list_versions(v, url, list, room, &n, &out);
+
+	add_outcome(answer, rc, &out);
+	for (i = 0; i < n; i++)
+	{
+		cJSON	   *item = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(item, "kid", list[i].kid);
+		cJSON_AddBoolToObject(item, "enabled", list[i].enabled);
+		cJSON_AddNumberToObject(item, "created", (double) list[i].created);
+		cJSON_AddNumberToObject(item, "nbf", (double) list[i].nbf);
+		cJSON_AddNumberToObject(item, "exp", (double) list[i].exp);
+		cJSON_AddItemToArray(array, item);
+	}
+	free(list);
+}
+
+/* Wraps under a public key, here. */
+static void
+add_public_wrap(cJSON *answer, const uint8_t *der, size_t derlen, const char *hex)
+{
+	uint8_t		in[128];
+	size_t		len = from_hex(hex, in, sizeof(in));
+	CmkWrapResult w;
+	CmkError	err;
+	int			rc = cmk_public_wrap(der, derlen, in, len, &w, &err);
+
+	cJSON_AddNumberToObject(answer, "rc", rc);
+	if (rc < 0)
+		add_error(answer, &err);
+	else
+	{
+		cJSON_AddStringToObject(answer, "alg", w.alg);
+		add_hex(answer, "value", w.value, w.len);
+	}
+}
+
+static void
+do_keywrap(CmkVault *v, cJSON *answer, const char *url, const char *hex)
+{
+	CmkKeyInfo	key;
+	CmkOutcome	out;
+
+	if (cmk_vault_get_key(v, url, &key, &out) < 0)
+		add_outcome(answer, -1, &out);
+	else
+	{
+		cJSON_AddStringToObject(answer, "kid", key.kid);
+		add_public_wrap(answer, key.public_key, key.public_len, hex);
+	}
+}
+
+static void
+do_pemwrap(cJSON *answer, const char *path, const char *hex)
+{
+	FILE	   *f = fopen(path, "r");
+	char		pem[8192];
+	size_t		len = f != NULL ? fread(pem, 1, sizeof(pem), f) : 0;
+	uint8_t		der[CMK_PUBLIC_KEY_SIZE];
+	size_t		derlen;
+	CmkError	err;
+
+	if (f != NULL)
+		fclose(f);
+	if (cmk_public_from_pem(pem, len, der, sizeof(der), &derlen, &err) < 0)
+	{
+		cJSON_AddNumberToObject(answer, "rc", -1);
+		add_error(answer, &err);
+	}
+	else
+		add_public_wrap(answer, der, derlen, hex);
+}
+
+static void
 do_counts(CmkVault *v, cJSON *answer)
 {
 	CmkVaultCounts c;
@@ -205,6 +292,7 @@ do_counts(CmkVault *v, cJSON *answer)
 	cJSON_AddNumberToObject(answer, "wrap", (double) c.wrap);
 	cJSON_AddNumberToObject(answer, "unwrap", (double) c.unwrap);
 	cJSON_AddNumberToObject(answer, "token", (double) c.token);
+	cJSON_AddNumberToObject(answer, "list", (double) c.list);
 }
 
 /* In every writable mapping; what is on our own stack frames does not count. */
@@ -280,6 +368,12 @@ command(CmkVault *v, cJSON *answer, char *line)
 		do_wrap(v, answer, a, b);
 	else if (strcmp(name, "unwrap") == 0)
 		do_unwrap(v, answer, a, b);
+	else if (strcmp(name, "versions") == 0)
+		do_versions(v, answer, a, b);
+	else if (strcmp(name, "keywrap") == 0)
+		do_keywrap(v, answer, a, b);
+	else if (strcmp(name, "pemwrap") == 0)
+		do_pemwrap(answer, a, b);
 	else
 		exit(2);
 	cJSON_AddNumberToObject(answer, "ms", (double) (cmk_http_clock() - began));

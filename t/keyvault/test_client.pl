@@ -148,6 +148,102 @@ subtest 'keys of all sizes, and of a managed HSM' => sub {
 	reason_is($c->do('check', $ec->{url}, 0), 'KeyUnsuitable', 'an EC key');
 };
 
+# The clock of the vault moves on, so that each version has a time of its own.
+sub versions_of
+{
+	my ($vault, $name, $n) = @_;
+	my @keys = ($kv->create_key($vault, $name));
+
+	for my $i (1 .. $n - 1)
+	{
+		$kv->clock_offset($i * 10);
+		push @keys, $kv->rotate_key($vault, $name);
+	}
+	$kv->clock_offset(0);
+	return reverse map { $_->{kid} } @keys;
+}
+
+subtest 'the versions of a key' => sub {
+	my $c = client();
+
+	$kv->create_vault('many', page_size => 2, purge_protection => 1);
+	$kv->grant('many', $id, [qw(get list)]);
+	my @kids = versions_of('many', 'kek', 5);
+	my $base = $kids[0] =~ s{/[^/]+$}{}r;
+	my ($old) = $kids[4] =~ m{([^/]+)$};
+
+	$kv->set_key('many', 'kek', version => $old, enabled => JSON::PP::false, exp => 2e9, nbf => 1e9);
+	my $a = $c->do('versions', $base, 10);
+	reason_is($a, '', 'listed');
+	is_deeply([ map { $_->{kid} } @{ $a->{versions} } ], \@kids, 'newest first');
+	is($c->do('counts')->{list}, 4, 'a challenge and three pages');
+	is_deeply([ map { $_->{enabled} ? 1 : 0 } @{ $a->{versions} } ], [ 1, 1, 1, 1, 0 ], 'enabled or not');
+	is_deeply([ @{ $a->{versions}[4] }{qw(nbf exp)} ], [ 1e9, 2e9 ], 'with their dates');
+	is_deeply([ @{ $a->{versions}[0] }{qw(nbf exp)} ], [ 0, 0 ], 'or without');
+	is_deeply([ map { $_->{kid} } @{ $c->do('versions', $kids[2], 3)->{versions} } ], [ @kids[ 0 .. 2 ] ],
+		'the newest three, though the URL has a version');
+	reason_is($c->do('versions', "$base-other", 3), 'KeyNotFound', 'of no key');
+	$kv->revoke('many', $id, [qw(get list)]);
+	my $denied = $c->do('versions', $base, 3);
+	reason_is($denied, 'ForbiddenByRbac', 'without the right to list');
+	like($denied->{message}, qr/could not list the versions of key "\Q$base\E"/, 'and it says what could not be done');
+	is(@{ $denied->{versions} }, 0, 'nothing is given');
+	$kv->grant('many', $id, [qw(get list)]);
+};
+
+subtest 'where the next page is' => sub {
+	my $port = $kv->fact('port');
+	my $stranger = $kv->create_vault('stranger', own_port => 1);
+	my ($many) = $kv->create_key('many', 'two')->{url} =~ m{^(https://[^/]+)/};
+
+	for my $next ("$stranger->{url}/keys/two/versions?api-version=7.6", "https://demo.vault.localhost:$port/keys/two/versions",
+		"$many\@demo.vault.localhost:$port/keys/two/versions", "https://many.vault.localhost:1/keys/two/versions",
+		"http://many.vault.localhost:$port/keys/two/versions", "$many/secrets/two/versions", '/keys/two/versions', 5)
+	{
+		my $c = client();
+
+		$kv->fault(match => { op => 'versions' }, count => 1, patch => { nextLink => $next });
+		$kv->counts(reset => 1);
+		my $a = $c->do('versions', "$many/keys/two", 5);
+		reason_is($a, 'MalformedAnswer', "the next page at $next");
+		is(@{ $a->{versions} }, 0, 'nothing is given');
+		is($c->do('counts')->{list}, 2, 'a challenge and a page');
+		my $counts = $kv->counts;
+		is(($counts->{challenge} // 0) + ($counts->{versions} // 0), 2, 'nobody else was asked');
+		$kv->clear_faults;
+	}
+	my $c = client();
+	$kv->fault(match => { op => 'versions' }, patch => { nextLink => "$many/keys/two/versions?api-version=7.6" });
+	my $a = $c->do('versions', "$many/keys/two", 5);
+	reason_is($a, 'MalformedAnswer', 'pages without end');
+	like($a->{detail}, qr/more than 100 pages/, 'are left');
+	$kv->clear_faults;
+	$kv->fault(match => { op => 'versions' }, count => 1, skip => 0, truncate => 20);
+	reason_is($c->do('versions', "$many/keys/two", 5), 'MalformedAnswer', 'a page that is cut off');
+	$kv->clear_faults;
+	reason_is($c->do('versions', "$many/keys/two", 5), '', 'all is well again');
+};
+
+subtest 'wrapped here, unwrapped there' => sub {
+	my $c = client();
+
+	for my $k ($key, $kv->create_key('demo', 'p3', size => 3072), $kv->create_key('demo', 'p4', size => 4096))
+	{
+		my $w = $c->do('keywrap', $k->{url}, $plain);
+		is($w->{rc}, 0, "under the public key of $k->{kid}");
+		is($w->{alg}, 'RSA-OAEP-256', 'algorithm');
+		is($c->do('unwrap', $k->{kid}, $w->{value})->{value}, $plain, 'the vault unwraps it');
+
+		open my $fh, '>', "$tmp/public.pem" or die;
+		print $fh $k->{public_key};
+		close $fh;
+		my $before = $c->do('counts');
+		$w = $c->do('pemwrap', "$tmp/public.pem", $plain);
+		is_deeply([ @{ $c->do('counts') }{qw(get wrap token)} ], [ @$before{qw(get wrap token)} ], 'nobody was asked');
+		is($c->do('unwrap', $k->{kid}, $w->{value})->{value}, $plain, 'nor is a PEM text any other key');
+	}
+};
+
 subtest 'the state of the key' => sub {
 	my $c = client();
 	my $value = wrapped($c);

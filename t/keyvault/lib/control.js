@@ -73,7 +73,7 @@ function identityOf(world, { client_id }) {
 
 const SETTABLE = ['location', 'rbac', 'purge_protection', 'soft_delete', 'retention_days',
 	'protected_subscription', 'propagation_ms', 'firewall', 'api_versions', 'challenge', 'tenant',
-	'legacy_policy_code', 'recovery_level'];
+	'legacy_policy_code', 'recovery_level', 'page_size'];
 
 function settings(params) {
 	const given = {};

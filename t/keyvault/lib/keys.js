@@ -33,6 +33,7 @@ class Vault {
 			firewall: null,				/* firewall or connection: who denies */
 			state: 'up',				/* down, deleted: does not answer */
 			api_versions: null,			/* what it accepts, if less than all */
+			page_size: 25,				/* items of a list in one answer, at most */
 			challenge: {},				/* authorization, resource: instead of the true ones */
 			legacy_policy_code: false,	/* AccessDenied, as it was before ForbiddenByPolicy */
 		}, options);

@@ -102,7 +102,7 @@ const item = (cx, kid, version) => ({
 
 /* One page of items, and the link to the next. */
 function page(cx, items) {
-	const max = Number(cx.query.get('maxresults') || PAGE);
+	const max = Number(cx.query.get('maxresults') || cx.vault.page_size);
 	const token = cx.query.get('$skiptoken');
 	const start = token ? Number(Buffer.from(token, 'base64url').toString()) : 0;
 

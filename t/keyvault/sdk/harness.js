@@ -79,6 +79,6 @@ before(async () => {
 after(() => control.close());
 
 module.exports = {
-	call, facts, authority, quick, keysOf, cryptoOf, makeVault, refused, failure, list,
+	call, dir, facts, authority, quick, keysOf, cryptoOf, makeVault, refused, failure, list,
 	theApp: () => app,
 };
