@@ -69,6 +69,53 @@ IS 'validates the customer-managed key now; returns the new state';
 REVOKE ALL ON FUNCTION revalidate() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION revalidate() TO cmk_admin;
 
+CREATE FUNCTION set_key(key_url text) RETURNS text
+AS 'MODULE_PATHNAME', 'cmk_set_key'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION set_key(text)
+IS 'has another customer-managed key, or another version, take over; returns the version that governs; not undone by a rollback';
+
+CREATE FUNCTION add_recipient(key_url text, public_key text DEFAULT NULL) RETURNS void
+AS 'MODULE_PATHNAME', 'cmk_add_recipient'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION add_recipient(text, text)
+IS 'one more key that can open the root key; not undone by a rollback';
+
+CREATE FUNCTION drop_recipient(key_url text) RETURNS void
+AS 'MODULE_PATHNAME', 'cmk_drop_recipient'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION drop_recipient(text)
+IS 'a new root key for all recipients but this one; not undone by a rollback';
+
+CREATE FUNCTION rotate_root() RETURNS int
+AS 'MODULE_PATHNAME', 'cmk_rotate_root'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION rotate_root()
+IS 'a new root key for all recipients; returns its number; not undone by a rollback';
+
+CREATE FUNCTION get_recipients(
+	OUT key_url text, OUT key_version text, OUT algorithm text,
+	OUT created timestamptz, OUT governing bool, OUT local bool,
+	OUT public_key text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'cmk_recipients'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+REVOKE ALL ON FUNCTION set_key(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION add_recipient(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION drop_recipient(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION rotate_root() FROM PUBLIC;
+REVOKE ALL ON FUNCTION get_recipients() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION set_key(text) TO cmk_admin;
+GRANT EXECUTE ON FUNCTION add_recipient(text, text) TO cmk_admin;
+GRANT EXECUTE ON FUNCTION drop_recipient(text) TO cmk_admin;
+GRANT EXECUTE ON FUNCTION rotate_root() TO cmk_admin;
+GRANT EXECUTE ON FUNCTION get_recipients() TO pg_monitor, cmk_admin;
+
+CREATE VIEW recipients AS SELECT * FROM @extschema@.get_recipients();
+COMMENT ON VIEW recipients IS 'keys that can open the current root key';
+GRANT SELECT ON recipients TO pg_monitor, cmk_admin;
+
 CREATE VIEW status AS SELECT * FROM @extschema@.get_status();
 COMMENT ON VIEW status IS 'state of the customer-managed key, one row';
 CREATE VIEW relations AS SELECT * FROM @extschema@.get_relations();
