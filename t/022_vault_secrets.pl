@@ -9,6 +9,8 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use CmkTest;
+use MemoryTest;
+use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::BackgroundPsql;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -106,13 +108,79 @@ foreach my $n ($node, $standby)
 			$found .= " $pid/$file" if index($text, $secret) >= 0 || $text =~ /eyJ[\w-]{20}/;
 		}
 	}
-	my $log = slurp_file($n->logfile);
-	$found .= ' log' if index($log, $secret) >= 0 || $log =~ /eyJ[\w-]{20}/;
-	$found .= " $_" foreach marker_files($n, $secret), marker_files($n, 'eyJ0eXAi'), marker_files($n, 'eyJhbGci');
 }
-is($found, '', 'no secret and no token in processes, logs and files');
+is($found, '', 'no secret and no token in the environment and the arguments of processes');
 cmp_ok(scalar(server_pids($node)), '>=', 5, 'processes were looked at');
 is(system('grep', '-qa', 'AZURE_CLIENT_ID', '/proc/' . (server_pids($node))[0] . '/environ'), 0, 'and their environments could be read');
+
+# Keys in no file: the root, and the DEKs that it opens, as they are and as text.
+my %keys = known_keys($node, root_from_vault($node, $kv, 'demo', 'kek'));
+my @forms;
+foreach my $key (values %keys)
+{
+	my $base64 = encode_base64($key, '');
+	$base64 =~ s/=+$//;
+	push @forms, $key, unpack('H*', $key), uc unpack('H*', $key), $base64, $base64 =~ tr{+/}{-_}r;
+}
+cmp_ok(scalar(keys %keys), '>', 600, 'the keys of all relations are known');
+foreach my $n ($node, $standby)
+{
+	my $name = $n->name;
+	my @all  = data_files($n->data_dir);
+
+	foreach my $file ('root.json', 'keys', 'events', 'status.json')
+	{
+		is(scalar(grep { $_ eq $n->data_dir . "/pg_cmk/$file" } @all), 1, "$name: pg_cmk/$file is among what is searched");
+	}
+	is(join(' ', secrets_left($n, @forms)), '', "$name: no secret, token or key in the log, the data directory and WAL");
+}
+# That the search would find one:
+foreach my $form ($secret, $forms[0], $forms[1], 'eyJhbGciOiJSUzI1NiJ9')
+{
+	append_to_file($node->data_dir . '/pg_cmk/planted', 'x' x 1048570 . $form);
+	is(join(' ', secrets_left($node, @forms)), $node->data_dir . '/pg_cmk/planted', 'one that is there is found');
+	unlink $node->data_dir . '/pg_cmk/planted';
+}
+
+# Core dumps.  A dump would hold plain pages and key schedules; none is written, for
+# whatever reason a process dies, and what the region has would not be in it.
+my %root = map { $_ => $keys{$_} } grep { /^root/ } keys %keys;
+cmp_ok(scalar(keys %root), '>=', 1, 'the root is known');
+my $worker = key_worker($node);
+foreach my $pid (server_pids($node))
+{
+	my ($soft, $hard) = slurp_file("/proc/$pid/limits") =~ /^Max core file size\s+(\S+)\s+(\S+)/m;
+
+	$found .= " $pid may dump $soft/$hard;" if "$soft $hard" ne '1 1';
+	$found .= " $pid: $_ would be in a dump;" foreach dumped_memory_of($pid, \%root);
+}
+is($found, '', 'no process may dump core, and none has the root where a dump would have it');
+is(join(' ', undumped_memory_of($worker, \%root)), join(' ', sort keys %root), 'the root is in memory that no dump has');
+
+# Where a core would be: if a process without our limit leaves one there, a server
+# process must not.
+my $data = $node->data_dir;
+sub cores_in
+{
+	my ($dir) = @_;
+	return join ' ', glob("$dir/core $dir/core.* $dir/*/core $dir/*/core.*");
+}
+my $control = PostgreSQL::Test::Utils::tempdir('core');
+system('sh', '-c', 'cd "$1" && ulimit -c unlimited 2>/dev/null; kill -SEGV $$', 'sh', $control);
+my $dumps = grep { -e } split / /, cores_in($control);
+note($dumps ? 'this machine writes core dumps into the working directory' : 'this machine does not write core dumps into the working directory');
+my $idle = $node->background_psql('postgres', on_error_stop => 0);
+my %victim = (worker => $worker, session => $idle->query_safe('SELECT pg_backend_pid() FROM t LIMIT 1'));
+foreach my $who ('session', 'worker')
+{
+	$from = log_position($node);
+	kill 'SEGV', $who eq 'worker' ? key_worker($node) : $victim{$who};
+	ok(wait_log($node, $from, qr/was terminated by signal 11.*database system is ready to accept connections/s), "a $who that crashes: a crash restart");
+	unlike(log_since($node, $from), qr/core dumped/, "a $who that crashes: the kernel dumped no core");
+	is(join(' ', grep { -e } split / /, cores_in($data)), '', "a $who that crashes: and left none");
+	wait_until('open', sub { denial($node) eq '' });
+}
+eval { $idle->quit };
 
 $standby->stop('fast');
 $node->stop('fast');

@@ -23,6 +23,9 @@ grace period of 1.5 s in place of 5 minutes and a hard deadline of 8 s in place
 of 10 minutes.  States are taken from the server's log, in which every change
 stands with its time, so that none is missed between two looks.
 
+Each test that uses this module ends with a search for its client secrets, and for
+tokens, in the logs and data directories of its servers, and fails if there is one.
+
 =cut
 
 package VaultTest;
@@ -45,8 +48,11 @@ use Test::More;
 our @EXPORT = qw(
   new_vault vault_conf new_vault_node start_vault_node pg_ctl
   log_position wait_log logged_at wait_state states_since denial status_of hears
-  key_worker server_pids
+  key_worker server_pids secrets_left
 );
+
+# What the vault knows and the servers were told: for the search at the end.
+my (@secrets, %started);
 
 =head1 FUNCTIONS
 
@@ -65,6 +71,7 @@ sub new_vault
 	my $kv  = KeyVault->start(PostgreSQL::Test::Utils::tempdir('keyvault'));
 	my $app = $kv->create_app;
 
+	push @secrets, $app->{client_secret};
 	$kv->create_vault('demo', purge_protection => 1);
 	$kv->grant('demo', $app->{client_id}, [qw(get wrapKey unwrapKey)]);
 	return {
@@ -141,6 +148,7 @@ sub start_vault_node
 
 	$ENV{AZURE_CLIENT_ID}     = $v->{app}{client_id};
 	$ENV{AZURE_CLIENT_SECRET} = $v->{app}{client_secret};
+	$started{ $node->data_dir } = $node;
 	if ($nowait)
 	{
 		pg_ctl($node, '-W', '-l', $node->logfile, 'start');
@@ -339,6 +347,56 @@ sub key_worker
 		return $pid if $title =~ /pg_cmk key worker/;
 	}
 	return;
+}
+
+=item secrets_left($node, @more)
+
+The files of the server, its log among them, in which a client secret stands, a
+JSON Web Token, or one of the other texts given.
+
+=cut
+
+sub secrets_left
+{
+	my ($node, @more) = @_;
+	my $any = join '|', 'eyJ0eXAi', 'eyJhbGci', map { quotemeta } @secrets, @more;
+	my @files = ($node->logfile, glob($node->data_dir . '/pg_wal/0*'), data_files($node->data_dir));
+	my @found;
+
+	foreach my $path (@files)
+	{
+		my $tail = '';
+		my $buf;
+
+		open my $fh, '<:raw', $path or next;
+		while (sysread($fh, $buf, 1024 * 1024))
+		{
+			$buf = $tail . $buf;
+			if ($buf =~ /$any/)
+			{
+				push @found, $path;
+				last;
+			}
+			$tail = substr($buf, -200);
+		}
+		close $fh;
+	}
+	return @found;
+}
+
+END
+{
+	my $status = $?;
+
+	foreach my $node (values %started)
+	{
+		my @found = secrets_left($node);
+
+		next unless @found;
+		diag("secrets are left in: @found");
+		$status ||= 1;
+	}
+	$? = $status;
 }
 
 =back
