@@ -28,6 +28,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			MUST(key.enabled && key.can_wrap && key.can_unwrap);
 			MUST(key.bits == 2048 || key.bits == 3072 || key.bits == 4096);
 			MUST(key.exp == 0 || key.exp > 1800000000);
+			MUST(key.public_len > 0 && key.public_len <= sizeof(key.public_key));
 		}
 	}
 	else
