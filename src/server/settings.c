@@ -12,6 +12,7 @@
 
 #include <sys/mman.h>
 
+#include "access/parallel.h"
 #include "miscadmin.h"
 #include "storage/spin.h"
 #include "utils/guc.h"
@@ -173,13 +174,14 @@ cmk_check_key_url(const char *url, CmkError *err)
  * While the server runs a bad value is refused, so that the old one stays; and the
  * key of a sealed server cannot be taken away.  A first key is accepted, but a
  * server that began without one has no worker and makes no root: so at the next start.
+ * A parallel worker takes its leader's settings, after all have their first values.
  */
 static bool
 check_key(char **newval, void **extra, GucSource source)
 {
 	CmkError	err;
 
-	if (cmk_shared == NULL)
+	if (cmk_shared == NULL || InitializingParallelWorker)
 		return true;
 	if ((*newval)[0] == '\0')
 	{
