@@ -4,7 +4,7 @@
 # A tablespace that is not mounted; a standby's session that creates a table in
 # the moment of promotion; the keys file removed under the running server; births
 # that a savepoint takes back.  Then the procedure of docs/operations.md for giving
-# one damaged record up.
+# one damaged record up, and crash recovery with records that are missing.
 
 use strict;
 use warnings;
@@ -360,6 +360,58 @@ $_->stop foreach $standby, $primary;
 	is(sealed_faults($node, 'postgres', 'k', 'k2'), '', '... sealed');
 }
 
+# Records that are lost without a trace, before crash recovery: it must not write
+# in clear what it finds in WAL, over pages that the right key will open.
+
+sub put_keys
+{
+	my ($content) = @_;
+	my $keys = keys_path($node);
+
+	unlink $keys or die "unlink: $!";
+	append_to_file($keys, $content);
+	chmod 0600, $keys or die "chmod: $!";
+}
+
+sub zero_record
+{
+	my ($r) = @_;
+	system_or_bail('dd', 'if=/dev/zero', 'of=' . keys_path($node), 'bs=128', "seek=$r->{n}",
+		'count=1', 'conv=notrunc,fsync', 'status=none');
+}
+
+foreach my $way ('a zeroed record', 'an older keys file')
+{
+	my $t = $way =~ /zeroed/ ? 'r_zeroed' : 'r_older';
+	my $older = slurp_file(keys_path($node));
+
+	# After the checkpoint every page that is touched is in WAL as a whole.
+	$node->safe_psql('postgres', fill($t, '') . "DELETE FROM $t WHERE id = 50; CHECKPOINT");
+	$node->safe_psql('postgres',
+		"INSERT INTO $t VALUES (50, '$marker'); UPDATE $t SET v = v || 'x' WHERE id = 7");
+	my $r = find_record($node, relid_of($node, 'postgres', $t));
+	$node->stop('immediate');
+	my $right = slurp_file(keys_path($node));
+	$way =~ /zeroed/ ? zero_record($r) : put_keys($older);
+
+	# again, for what the first attempt may have left
+	foreach my $attempt (1, 2)
+	{
+		my ($failed, $log) = start_fails($node);
+		ok($failed, "crash recovery with $way does not end, attempt $attempt");
+		like($log, qr/pg_cmk: could not write block \d+ of file "[^"]+": block \d+ of file "[^"]+" is sealed, but no key is known for relation \d+\/\d+\/\d+; put file "pg_cmk\/keys"/,
+			'... and says which block and what to do')
+		  or diag($log);
+		is_deeply([ marker_files($node, $marker) ], [ ], '... nothing is on disk in clear');
+	}
+	put_keys($right);
+	$node->start;
+	is(count_rows($node, $t), 100, '... with the right keys all rows are there');
+	is(sealed_faults($node, 'postgres', $t), '', '... sealed');
+	is($node->safe_psql('postgres', "SELECT v LIKE '%7x' FROM $t WHERE id = 7"), 't',
+		'... as they were last');
+}
+
 # A record that is damaged for good, and the procedure of docs/operations.md to
 # give its relation up.
 
@@ -394,8 +446,7 @@ $_->stop foreach $standby, $primary;
 	$node->safe_psql('postgres', 'CHECKPOINT');
 	$node->stop('immediate');
 	flip_byte($keys, $r->{offset} + 70);
-	system_or_bail('dd', 'if=/dev/zero', "of=$keys", 'bs=128', "seek=$r->{n}",
-		'count=1', 'conv=notrunc,fsync', 'status=none');
+	zero_record($r);
 	$node->start;
 	is($node->safe_psql('postgres', "SELECT pg_filenode_relation($r->{spc}, $r->{rel})"),
 		'g', 'the server starts without it, and names the relation');
@@ -408,6 +459,33 @@ $_->stop foreach $standby, $primary;
 	$node->safe_psql('postgres', "TRUNCATE g; INSERT INTO g VALUES (-1, '$marker'); CHECKPOINT");
 	is(count_rows($node, 'g'), 1, '... but emptied and filled again');
 	is(sealed_faults($node, 'postgres', 'g', 'g_other', 'g_later'), '', '... sealed');
+	is_deeply([ marker_files($node, $marker) ], [ ], 'with nothing on disk in clear');
+}
+
+# The same when WAL has pages of it: its files are moved away, so that replay finds
+# nothing that it could not write to.
+
+{
+	$node->safe_psql('postgres', fill('h', '') . 'CHECKPOINT');
+	$node->safe_psql('postgres', "INSERT INTO h SELECT id + 1000, v FROM h; UPDATE h SET v = v || 'x'");
+	my $r = find_record($node, relid_of($node, 'postgres', 'h'));
+	my $path = "$dir/" . $node->safe_psql('postgres', q{SELECT pg_relation_filepath('h')});
+	my $away = $node->basedir . '/away';
+
+	$node->stop('immediate');
+	zero_record($r);
+	ok((start_fails($node))[0], 'recovery does not end, as WAL has pages of what is given up');
+	mkdir $away or die "mkdir: $!";
+	system_or_bail('sh', '-c', "mv $path ${path}[._]* $away");
+	$node->start;
+	is($node->safe_psql('postgres', "SELECT pg_filenode_relation($r->{spc}, $r->{rel})"),
+		'h', 'it does without the files, and the relation has its name');
+	is(count_rows($node, $_), 100, "... $_ is there") foreach 'g_other', 'r_older';
+	isnt(($node->psql('postgres', "INSERT INTO h VALUES (-1, '$marker')"))[0],
+		0, '... what was given up is not written to');
+	$node->safe_psql('postgres', "TRUNCATE h; INSERT INTO h VALUES (-1, '$marker'); CHECKPOINT");
+	is(count_rows($node, 'h'), 1, '... but emptied and filled again');
+	is(sealed_faults($node, 'postgres', 'h'), '', '... sealed');
 	is_deeply([ marker_files($node, $marker) ], [ ], 'with nothing on disk in clear');
 }
 
