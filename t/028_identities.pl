@@ -258,5 +258,7 @@ is_ready_as('workloadidentity', 'default: then the federated token');
 start_as({}, \%imds);
 is_ready_as('managedidentity', 'default: then the managed identity');
 
+is(join(' ', secrets_left($node, 'another-Secret_0123456789~', 'Pass-Word_0815', $service->{header}, $first)), '',
+	'nothing of what the server was started with is in its files');
 $node->stop('fast');
 done_testing();
