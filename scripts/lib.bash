@@ -162,6 +162,8 @@ stop_vault()
 
 	[ -n "$pid" ] && [ -n "$input" ] || return 0
 	eval "exec $input>&-"
+	# A child that is a shell may have a copy of it.
+	kill "$pid" 2>/dev/null || true
 	wait "$pid" 2>/dev/null || true
 }
 
