@@ -113,17 +113,45 @@ cmk_emit_log(ErrorData *edata)
 {
 	if (prev_emit_log)
 		prev_emit_log(edata);
-	if (edata->elevel != FATAL || edata->detail != NULL || cmk_shared == NULL)
+	if (edata->elevel != FATAL || cmk_shared == NULL)
 		return;
+
+	/* A detail that is there says only that recovery is not as far as that. */
 	if (edata->sqlerrcode == ERRCODE_CANNOT_CONNECT_NOW && MyProcPort != NULL)
 		explain_starting(edata);
-	else if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+	else if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN && edata->detail == NULL)
 		explain_ending(edata);
+}
+
+static bool
+worker_runs(void)
+{
+	bool		runs;
+
+	SpinLockAcquire(&cmk_shared->mutex);
+	runs = cmk_shared->worker != NULL;
+	SpinLockRelease(&cmk_shared->mutex);
+	return runs;
+}
+
+/*
+ * After a crash the postmaster starts no background worker before redo begins
+ * (maybe_start_bgworkers), and here redo waits for one.  So it is told that redo
+ * has begun, which ends its reinitialization and has no other meaning, and to look
+ * at its list of workers.
+ */
+static void
+want_worker(void)
+{
+	SendPostmasterSignal(PMSIGNAL_RECOVERY_STARTED);
+	SendPostmasterSignal(PMSIGNAL_BACKGROUND_WORKER_CHANGE);
 }
 
 int
 cmk_await_root(void)
 {
+	int			alone = 0;
+
 	if (!cmk_root_expected() || cmk_root_is_open())
 		return 0;
 	if (!AmStartupProcess())
@@ -137,6 +165,9 @@ cmk_await_root(void)
 		HandleStartupProcInterrupts();
 		if (!PostmasterIsAlive())
 			exit(1);
+		alone = worker_runs() ? 0 : alone + 1;
+		if (alone % 10 == 5)
+			want_worker();
 		pg_usleep(100000L);
 	}
 	ereport(LOG, (errmsg("pg_cmk: the customer-managed key is there")));
