@@ -74,6 +74,10 @@ $(SEAM_OBJS): %.o: %.c
 $(SEAM): $(SEAM_OBJS)
 	$(CC) $(CFLAGS) -shared -o $@ $^ $(LDFLAGS) -ldl
 
+src/cli/main.o: pg_cmk.control
+src/cli/main.o: PLAIN_CPPFLAGS += -DCMK_VERSION='"$(shell \
+	sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)"'
+
 $(COMMAND): $(CLI_OBJS) $(PLAIN_OBJS)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) $(SHLIB_LINK)
 

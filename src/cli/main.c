@@ -21,7 +21,6 @@
 #include "cli.h"
 #include "datadir.h"
 
-#define VERSION		"1.0"
 #define WAIT_S		60
 #define MAX_SETS	32
 
@@ -222,7 +221,7 @@ main(int argc, char **argv)
 	}
 	if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
 	{
-		printf("pg_cmk %s\n", VERSION);
+		printf("pg_cmk %s\n", CMK_VERSION);
 		return 0;
 	}
 	which = argc > 1 ? find_command(argv[1]) : -1;
