@@ -43,8 +43,8 @@ extern int	cmk_public_from_ne(const uint8_t *n, size_t nlen,
 
 /*
  * RSA-OAEP-256 (RFC 8017, MGF1 with SHA-256, no label) of inlen bytes, at most
- * 64.  Fills alg, len and value of *out, and public_key with der; key_version is
- * "" for the caller to fill.  *out is empty on failure.
+ * 64.  Fills alg, len, value and public_key of *out; key_version is "" for the
+ * caller to fill.  *out is empty on failure.
  */
 extern int	cmk_public_wrap(const uint8_t *der, size_t derlen,
 							const uint8_t *in, size_t inlen,

@@ -9,6 +9,7 @@
 #include <openssl/x509.h>
 
 #include "../../src/seal/base64url.h"
+#include "../../src/vault/kek.h"
 #include "../../src/vault/public_key.h"
 #include "keyfiles.h"
 
@@ -364,6 +365,33 @@ the_private_key_opens_it(void)
 	CHECK_INT(unwrap(url_of("kek.pem"), &w, out, &outlen, &err), -1);
 }
 
+/* A key in a file shows it as one in a vault does. */
+static void
+the_kek_shows_it(void)
+{
+	static const CmkVaultConfig config = {.identity = NULL};
+	CmkKek	   *kek = cmk_kek_new(&config, &err);
+	CmkKekInfo	info;
+	CmkOutcome	out;
+	CmkWrapResult w;
+	uint8_t		plain[64];
+	size_t		len;
+
+	put_key("kek.pem", rsa2048, PKCS8);
+	CHECK_INT(cmk_kek_inspect(kek, url_of("kek.pem"), 0, &info, &out), 0);
+	derlen = info.public_len;
+	memcpy(der, info.public_key, derlen);
+	CHECK(is_public_half(rsa2048));
+	CHECK_INT(cmk_public_wrap(der, derlen, secret, sizeof(secret), &w, &err), 0);
+	CHECK_INT(cmk_kek_unwrap(kek, url_of("kek.pem"), info.version, w.alg, w.value, w.len,
+							 plain, sizeof(plain), &len, &out), 0);
+	CHECK_INT(len, sizeof(secret));
+	CHECK_MEM(plain, secret, sizeof(secret));
+	CHECK_INT(cmk_kek_inspect(kek, url_of("none.pem"), 0, &info, &out), -1);
+	CHECK_INT(info.public_len, 0);
+	cmk_kek_free(kek);
+}
+
 static void
 what_cannot_be_wrapped(void)
 {
@@ -406,6 +434,7 @@ main(void)
 	RUN(damaged_keys);
 	RUN(numbers_of_a_jwk);
 	RUN(the_private_key_opens_it);
+	RUN(the_kek_shows_it);
 	RUN(what_cannot_be_wrapped);
 	keyfiles_done();
 	return unit_done();

@@ -66,6 +66,7 @@ a_versionless_url_finds_its_versions(void)
 
 	begin(&rf);
 	add(&rf, 1, "file:///etc/kek.pem", "sha256:x", 5, false);
+	add(&rf, 1, KEK "/v0", KEK "/v0", 5, false);
 	add(&rf, 1, KEK "/v2", KEK "/v2", 20, false);
 	add(&rf, 1, KEK "/v1", KEK "/v1", 10, false);
 	add(&rf, 1, KEK "2", KEK "2/v9", 30, false);
@@ -126,6 +127,14 @@ a_recipient_is_dropped_under_every_root(void)
 	CHECK_STR(cmk_rootfile_find_wrap(&rf, 1, "file:///b")->recipient, "file:///b");
 	CHECK_STR(cmk_rootfile_find_wrap(&rf, 1, "file:///c")->recipient, "file:///c");
 	CHECK_STR(cmk_rootfile_find_wrap(&rf, 2, "file:///c")->key_version, "2");
+
+	/* the first of several may go, if it stands alone under an older root too */
+	add(&rf, 2, "file:///d", "2", 1, false);
+	CHECK_INT(cmk_rootfile_drop_recipient(&rf, "file:///c", &err), 0);
+	CHECK_INT(nwraps(&rf, 2), 1);
+	add(&rf, 1, "file:///c", "1", 1, false);
+	add(&rf, 2, "file:///c", "2", 1, false);
+	CHECK_INT(cmk_rootfile_drop_recipient(&rf, "file:///d", &err), 0);
 
 	/* one of an older root alone may go too */
 	CHECK_INT(cmk_rootfile_drop_recipient(&rf, "file:///b", &err), 0);
