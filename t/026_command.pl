@@ -207,12 +207,39 @@ $node->stop('fast');
 start_vault_node($node, $v, 'nowait');
 ok(wait_until('clients hear why', sub { hears($node) =~ /KeyDisabled/ }), 'a server waits for its key');
 runs([ 'status', @D ], 1, qr/^state: +Starting\nreason: +KeyDisabled$/m, undef, 'status while Starting');
+runs([ 'revalidate', @D ], 1, qr/^Starting: KeyDisabled: .+$/, undef, 'revalidate while Starting');
 my $fourth = add_vault('fourth');
 runs([ 'set-key', @D, '--wait', 30, $fourth->{url} ], 1, qr/^$/, qr/refused the key: .*\n.*recipient/s, 'set-key while Starting: the key must be a recipient');
 runs([ 'set-key', @D, $second->{url} ], 0, qr/governs; state (?:Ready|Starting)$/, undef, 'set-key to another recipient while Starting');
 ok(wait_until('clients are let in', sub { hears($node) eq '' }), 'opens the server');
 $kv->enable_key('third', 'kek');
 rows_are_there($node, 'set-key while Starting');
+
+# Locked down: no key is in the server's memory
+
+$node->append_conf('postgresql.conf', "pg_cmk.on_inaccessible = lockdown");
+$node->reload;
+foreach my $way ('revalidate', 'set-key')
+{
+	my ($now) = $node->safe_psql('postgres', 'SELECT key_url FROM cmk.status');
+	my $key = $now eq $second->{url} ? 'second' : 'third';
+
+	$from = log_position($node);
+	$pid  = postmaster_of($node);
+	$kv->disable_key($key, 'kek');
+	ok(wait_log($node, $from, qr/all server processes terminated; reinitializing/), "$way: the server locks itself down");
+	ok(wait_until('clients hear why', sub { hears($node) =~ /KeyDisabled/ }), "$way: nobody is let in");
+	runs([ 'status', @D ], 2, qr/^state: +Inaccessible\nreason: +KeyDisabled$/m, undef, "$way: status of a server that is locked down");
+	$kv->enable_key($key, 'kek') if $way eq 'revalidate';
+	runs($way eq 'revalidate' ? [ 'revalidate', @D ] : [ 'set-key', @D, $third->{url} ], 0, qr/Ready$/, undef, "$way opens it");
+	ok(wait_until('clients are let in', sub { hears($node) eq '' }), "$way: clients are let in");
+	rows_are_there($node, "$way after lockdown");
+	is(postmaster_of($node), $pid, "$way: the postmaster is the same");
+	$kv->enable_key($key, 'kek');
+}
+runs([ 'set-key', @D, $second->{url} ], 0, qr/Ready$/, undef, 'back to the second key');
+$node->append_conf('postgresql.conf', "pg_cmk.on_inaccessible = deny");
+$node->reload;
 
 # Files that are no requests
 
@@ -325,6 +352,10 @@ mkdir $node->data_dir . '/pg_cmk/root.json.tmp';
 runs([ 'set-key', @D, $v->{key}{url} ], 1, qr/^$/, qr/root\.json/, 'root.json cannot be written');
 is(files_of($node), $before, 'both files are as they were');
 rmdir $node->data_dir . '/pg_cmk/root.json.tmp';
+mkdir $node->data_dir . '/postgresql.auto.conf.pg_cmk';
+runs([ 'set-key', @D, $v->{key}{url} ], 1, qr/^$/, qr/postgresql\.auto\.conf/, 'postgresql.auto.conf cannot be written');
+is(files_of($node), $before, 'both files are as they were');
+rmdir $node->data_dir . '/postgresql.auto.conf.pg_cmk';
 $kv->enable_key($_, 'kek') foreach 'second', 'third';
 
 done_testing();
