@@ -255,7 +255,7 @@ load_leaves_the_lowest_free_slots_first(void)
 static void
 damaged_slots_are_kept_from_use(void)
 {
-	CmkDamaged	d = {4, false, {1, 2, 3}};
+	CmkDamaged	d = {.record = 4, .id = {1, 2, 3}};
 	CmkDamaged	list[4];
 	uint32_t	slot;
 	uint32_t	i;
@@ -295,7 +295,7 @@ static void
 damage_has_no_limit(void)
 {
 	CmkDamaged	list[CMK_MAX_DAMAGED];
-	CmkDamaged	d = {0, false, {1, 2, 3}};
+	CmkDamaged	d = {.id = {1, 2, 3}};
 	uint32_t	slot;
 
 	cmk_registry_reset();
