@@ -151,6 +151,7 @@ sub bring_key
 
 	$kv->enable_key('demo', 'kek');
 	ok(wait_state($node, $from, 'Ready'), 'the key is enabled: Ready');
+	ok(wait_until('the standby is open', sub { denial($standby) eq '' }), 'the standby, which has the same key, too');
 	return;
 }
 
