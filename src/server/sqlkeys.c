@@ -99,7 +99,7 @@ outcome_detail(const CmkOutcome *out)
 		return buf.data;
 	appendStringInfo(&buf, "%sReason: %s.", buf.len > 0 ? " " : "",
 					 cmk_reason_name(out->reason));
-	if (out->request_id[0])
+	if (out->request_id[0] && strstr(out->err.detail, out->request_id) == NULL)
 		appendStringInfo(&buf, " Request id: %s.", out->request_id);
 	return buf.data;
 }
