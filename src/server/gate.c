@@ -136,9 +136,10 @@ worker_runs(void)
 
 /*
  * After a crash the postmaster starts no background worker before redo begins
- * (maybe_start_bgworkers), and here redo waits for one.  So it is told that redo
- * has begun, which ends its reinitialization and has no other meaning, and to look
- * at its list of workers.
+ * (maybe_start_bgworkers), and here redo waits for one; nor can it be stopped
+ * before, but at once (PostmasterStateMachine waits for a checkpointer that nobody
+ * ends).  So it is told that redo has begun, which ends its reinitialization and has
+ * no other meaning, and to look at its list of workers.
  */
 static void
 want_worker(void)
@@ -150,7 +151,7 @@ want_worker(void)
 int
 cmk_await_root(void)
 {
-	int			alone = 0;
+	int			alone = cmk_after_crash ? 9 : 0;
 
 	if (!cmk_root_expected() || cmk_root_is_open())
 		return 0;
@@ -166,7 +167,7 @@ cmk_await_root(void)
 		if (!PostmasterIsAlive())
 			exit(1);
 		alone = worker_runs() ? 0 : alone + 1;
-		if (alone % 10 == 5)
+		if (alone > 0 && alone % 10 == 0)
 			want_worker();
 		pg_usleep(100000L);
 	}

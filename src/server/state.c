@@ -30,6 +30,7 @@
 #define CMK_TRANCHE		"pg_cmk"
 
 CmkShared  *cmk_shared = NULL;
+bool		cmk_after_crash = false;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -194,6 +195,7 @@ cmk_shmem_startup(void)
 		refuse_mapped_memory();
 		cmk_open_keyring(worker_opens());
 	}
+	cmk_after_crash = opened;
 	locked_down |= lockdown;
 	cmk_note_replay_start();
 	cmk_rebuild_registry();

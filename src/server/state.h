@@ -45,6 +45,9 @@ typedef struct CmkShared
 
 extern CmkShared *cmk_shared;
 
+/* Did the postmaster restart its processes in place, after a crash? */
+extern bool cmk_after_crash;
+
 /* The keyring has an open root: tables can be sealed. */
 extern bool cmk_is_configured(void);
 
