@@ -21,8 +21,8 @@ use VaultTest;
 
 use constant { FEW => 10, MANY => 10_000, ROUNDS => 3 };
 
-# The server's own work at a start is some 300 ms, and a key costs some 20 to 50 µs.
-# That makes 200 to 500 ms for 10,000 and a ratio of 1.6 to 3 (docs/performance.md).
+# The server's own work at a start is some 300 ms, and a key costs some 10 to 50 µs.
+# That makes 100 to 500 ms for 10,000 and a ratio of 1.3 to 3 (docs/performance.md).
 # A vault call for each key, even of 1 ms, would make it 30.  Between the two the
 # bound has to leave room for a busy machine.
 use constant MOST => 10;
