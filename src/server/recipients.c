@@ -14,10 +14,10 @@
 
 #include <time.h>
 
+#include <openssl/evp.h>
+
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "miscadmin.h"
 
 #include "../keyring/keyring.h"
@@ -61,18 +61,16 @@ is_governing(const CmkKeyWork *work, const CmkRootFile *rf, const char *url)
 	return strcmp(url, work->url) == 0 || (w != NULL && strcmp(w->recipient, url) == 0);
 }
 
+/* Not by the server's own functions, which want a resource owner: the worker has none. */
 void
 cmk_key_fingerprint(const uint8 *der, size_t len, char text[CMK_FINGERPRINT_SIZE])
 {
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
-	uint8		hash[PG_SHA256_DIGEST_LENGTH];
+	uint8		hash[EVP_MAX_MD_SIZE];
+	unsigned int hashlen;
 
 	memcpy(text, "sha256:", 8);
-	if (ctx != NULL && pg_cryptohash_init(ctx) == 0 &&
-		pg_cryptohash_update(ctx, der, len) == 0 &&
-		pg_cryptohash_final(ctx, hash, sizeof(hash)) == 0)
-		cmk_base64url_encode(hash, sizeof(hash), text + 7);
-	pg_cryptohash_free(ctx);
+	if (EVP_Digest(der, len, hash, &hashlen, EVP_sha256(), NULL) == 1)
+		cmk_base64url_encode(hash, hashlen, text + 7);
 }
 
 /* Version and public key of a recipient from what the caller knows of it. */
@@ -94,11 +92,18 @@ known_recipient(const char *url, const char *pem, CmkKekInfo *info, CmkOutcome *
 	{
 		cmk_outcome(out, CMK_REASON_CONFIG, "key URL has no version");
 		cmk_fail_detail(&out->err, "A public key belongs to one version of a key.");
-		return -1;
+		return cmk_fail_hint(&out->err, "Name the version of which it is the public key.");
 	}
 	else
 		strlcpy(info->version, url, sizeof(info->version));
 	return 0;
+}
+
+static int
+governs_already(const char *url, CmkOutcome *out)
+{
+	cmk_outcome(out, CMK_REASON_CONFIG, "key \"%.300s\" governs already", url);
+	return cmk_fail_hint(&out->err, "Its wrap is made by the key itself, with cmk.set_key().");
 }
 
 int
@@ -112,14 +117,17 @@ cmk_keywork_add_recipient(CmkKeyWork *work, const char *url, const char *public_
 	CmkError	err;
 	int			result;
 
-	if (cmk_check_change(url, out) < 0 || cmk_check_writable(out) < 0 ||
-		(public_key[0] != '\0' ? known_recipient(url, public_key, &info, out) :
+	if (cmk_check_change(url, out) < 0 || cmk_check_writable(out) < 0)
+		return -1;
+	if (strcmp(url, work->url) == 0)
+		return governs_already(url, out);
+	if ((public_key[0] != '\0' ? known_recipient(url, public_key, &info, out) :
 		 cmk_kek_inspect(work->kek, url, cmk_set_flags(), &info, out)) < 0 ||
 		cmk_wrap_for(url, info.version, info.public_key, info.public_len, root->key, &wrap, out) < 0 ||
 		cmk_read_root_file(&rf, out) < 0)
 		return -1;
 	if (is_governing(work, &rf, url))
-		result = cmk_outcome(out, CMK_REASON_CONFIG, "key \"%.300s\" governs already", url);
+		result = governs_already(url, out);
 	else if (cmk_rootfile_add_wrap(&rf, rf.current_root, &wrap, &err) < 0)
 		result = cmk_local_failure(out, &err);
 	else
@@ -283,8 +291,9 @@ rewrap_records(void)
 		cmk_lock_keyring();
 		n = cmk_keyring_rewrap(&cursor, REWRAP_AT_ONCE, &err);
 		cmk_unlock_keyring();
+		if (n > 0)
+			cmk_debug_point("rewrap");
 		total += n > 0 ? n : 0;
-		cmk_debug_point("rewrap");
 	} while (n == REWRAP_AT_ONCE);
 	if (n < 0)
 	{
