@@ -43,6 +43,9 @@ typedef struct CacheEntry
 } CacheEntry;
 
 static CacheEntry cache[SETS][WAYS];
+
+/* Temporary files are used too much to share a set with others. */
+static CacheEntry files[CMK_FILE_KEYS];
 static uint64_t use_count;
 
 int
@@ -60,6 +63,13 @@ cmk_keycache_init(CmkError *err)
 			if (cache[i][j].xts == NULL)
 				return cmk_fail(err, CMK_ERR_NO_MEMORY, "out of memory");
 		}
+	}
+	for (i = 0; i < CMK_FILE_KEYS; i++)
+	{
+		if (files[i].xts == NULL)
+			files[i].xts = cmk_xts_new();
+		if (files[i].xts == NULL)
+			return cmk_fail(err, CMK_ERR_NO_MEMORY, "out of memory");
 	}
 	return 0;
 }
@@ -174,12 +184,44 @@ cmk_keycache_get_temp(const CmkRelId *id, uint32_t backend)
 	return give_key(e, &key, dek);
 }
 
+CmkXts *
+cmk_keycache_get_file(CmkFileKey which, uint32_t root_id)
+{
+	CacheEntry *e = &files[which];
+	CacheKey	key;
+	uint8_t		dek[CMK_DEK_SIZE];
+
+	memset(&key, 0, sizeof(key));
+	key.slot = TEMPORARY;
+	key.version = 1;
+	key.backend = root_id;
+	if (!has_key(e, &key))
+	{
+		if (cmk_keyring_file_key(which, root_id, dek) < 0)
+			return NULL;
+		if (give_key(e, &key, dek) == NULL)
+			return NULL;
+	}
+
+	/* Asked last: the epoch is the first that a wipe takes away. */
+	if (cmk_registry_epoch() == 0)
+	{
+		forget(e);
+		errno = ENOKEY;
+		return NULL;
+	}
+	return e->xts;
+}
+
 void
 cmk_keycache_wipe(void)
 {
 	int			i,
 				j;
 
+	for (i = 0; i < CMK_FILE_KEYS; i++)
+		if (files[i].xts != NULL)
+			forget(&files[i]);
 	for (i = 0; i < SETS; i++)
 		for (j = 0; j < WAYS; j++)
 			if (cache[i][j].xts != NULL)

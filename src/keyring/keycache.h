@@ -10,7 +10,7 @@
 #ifndef CMK_KEYCACHE_H
 #define CMK_KEYCACHE_H
 
-#include "registry.h"
+#include "keyring.h"
 
 #define CMK_KEYCACHE_SIZE	128		/* sets of 4 */
 
@@ -26,6 +26,12 @@ extern CmkXts *cmk_keycache_get(const CmkDekRef *ref);
 
 /* The same for a temporary relation's derived key. */
 extern CmkXts *cmk_keycache_get_temp(const CmkRelId *id, uint32_t backend);
+
+/*
+ * The same for a file of no relation, see cmk_keyring_file_key().  NULL with errno
+ * ENOKEY if the keys were wiped or the root is not open, EIO if the cipher refuses.
+ */
+extern CmkXts *cmk_keycache_get_file(CmkFileKey which, uint32_t root_id);
 
 /* Wipes every context of this process. */
 extern void cmk_keycache_wipe(void);

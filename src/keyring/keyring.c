@@ -21,6 +21,7 @@
  * the operating system may have dropped what was to be written and call it
  * clean; writing it again, from WAL, is what makes the next sync mean something.
  */
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 
@@ -553,4 +554,33 @@ cmk_keyring_temp_key(const CmkRelId *id, uint32_t backend,
 	return cmk_kdf(cmk_registry_ephemeral(), CMK_ROOT_KEY_SIZE,
 				   "pg_cmk temporary relation", context, sizeof(context),
 				   key, CMK_DEK_SIZE);
+}
+
+int
+cmk_keyring_file_key(CmkFileKey which, uint32_t root_id,
+					 uint8_t key[CMK_DEK_SIZE])
+{
+	static const char *const label[CMK_FILE_KEYS] = {
+		"pg_cmk temporary files", "pg_cmk notifications", "pg_cmk query texts"
+	};
+	const CmkRootKey *root;
+	int			result;
+
+	if (which != CMK_KEY_STATEMENTS)
+		result = cmk_kdf(cmk_registry_ephemeral(), CMK_ROOT_KEY_SIZE,
+						 label[which], NULL, 0, key, CMK_DEK_SIZE);
+	else
+	{
+		root = cmk_registry_root_by_id(root_id);
+		if (root == NULL)
+		{
+			errno = ENOKEY;
+			return -1;
+		}
+		result = cmk_kdf(root->key, sizeof(root->key), label[which],
+						 root->salt, sizeof(root->salt), key, CMK_DEK_SIZE);
+	}
+	if (result < 0)
+		errno = EIO;
+	return result;
 }

@@ -102,4 +102,23 @@ extern int	cmk_keyring_sync(void);
 extern int	cmk_keyring_temp_key(const CmkRelId *id, uint32_t backend,
 								 uint8_t key[CMK_DEK_SIZE]);
 
+/*
+ * Keys for files of no relation.  Those of temporary files and notifications
+ * live in memory only, derived from cmk_registry_ephemeral(); what
+ * pg_stat_statements keeps over a restart has one derived from the root of that
+ * number.  0, or -1 with errno: ENOKEY if that root is not open.  key is wiped or
+ * untouched then.
+ */
+typedef enum CmkFileKey
+{
+	CMK_KEY_TEMPORARY,
+	CMK_KEY_NOTIFY,
+	CMK_KEY_STATEMENTS
+} CmkFileKey;
+
+#define CMK_FILE_KEYS	(CMK_KEY_STATEMENTS + 1)
+
+extern int	cmk_keyring_file_key(CmkFileKey which, uint32_t root_id,
+								 uint8_t key[CMK_DEK_SIZE]);
+
 #endif							/* CMK_KEYRING_H */

@@ -22,6 +22,7 @@
 #include <sys/sendfile.h>
 
 #include "claims.h"
+#include "streams.h"
 
 extern ssize_t sendfile64(int out, int in, off64_t *off, size_t n);
 extern int	fcntl64(int fd, int cmd,...);
@@ -163,15 +164,16 @@ fdopen(int fd, const char *mode)
 }
 
 /*
- * A stream's own descriptor can be claimed only by dup2() onto it.  fileno()
- * sets errno for a stream that has none.
+ * The descriptor of one of the C library's streams can be claimed only by dup2()
+ * onto it.  fileno() sets errno for a stream that has none, as those of streams.c:
+ * their descriptor is closed by the stream itself, when it has written the rest.
  */
 static void
 end_claim_of_stream(FILE *stream)
 {
 	int			save_errno = errno;
 
-	cmk_claim_end(fileno(stream));
+	cmk_claim_end(cmk_libc()->fileno(stream));
 	errno = save_errno;
 }
 
@@ -182,10 +184,18 @@ fclose(FILE *stream)
 	return cmk_libc()->fclose(stream);
 }
 
-/* Closes the old file even when the new one cannot be opened. */
+/*
+ * Closes the old file even when the new one cannot be opened.  A stream that is
+ * not the C library's own cannot become one: it is left as it was.
+ */
 CMK_SEAM_EXPORT FILE *
 freopen(const char *path, const char *mode, FILE *stream)
 {
+	if (cmk_stream_descriptor(stream) >= 0)
+	{
+		errno = EOPNOTSUPP;
+		return NULL;
+	}
 	end_claim_of_stream(stream);
 	return cmk_libc()->freopen(path, mode, stream);
 }

@@ -25,6 +25,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -51,6 +52,9 @@ _Static_assert(sizeof(off_t) == 8, "pg_cmk_seam needs a 64-bit platform");
 	CALL(ssize_t, pwrite, (int fd, const void *buf, size_t n, off_t off)) \
 	CALL(ssize_t, pwritev, (int fd, const struct iovec *iov, int n, off_t off)) \
 	CALL(off_t, lseek, (int fd, off_t off, int whence)) \
+	CALL(int, ftruncate, (int fd, off_t len)) \
+	CALL(int, fallocate, (int fd, int mode, off_t off, off_t len)) \
+	CALL(int, posix_fallocate, (int fd, off_t off, off_t len)) \
 	CALL(int, unlink, (const char *path)) \
 	CALL(int, unlinkat, (int dirfd, const char *path, int flags)) \
 	CALL(int, remove, (const char *path)) \
@@ -60,6 +64,8 @@ _Static_assert(sizeof(off_t) == 8, "pg_cmk_seam needs a 64-bit platform");
 	CALL(int, fcntl, (int fd, int cmd,...)) \
 	CALL(FILE *, fdopen, (int fd, const char *mode)) \
 	CALL(FILE *, freopen, (const char *path, const char *mode, FILE *stream)) \
+	CALL(FILE *, fopen, (const char *path, const char *mode)) \
+	CALL(int, fileno, (FILE *stream)) \
 	CALL(int, fclose, (FILE *stream)) \
 	CALL(ssize_t, sendfile, (int out, int in, off_t *off, size_t n)) \
 	MAYBE(ssize_t, __read_chk, (int fd, void *buf, size_t n, size_t space)) \
@@ -75,7 +81,11 @@ _Static_assert(sizeof(off_t) == 8, "pg_cmk_seam needs a 64-bit platform");
 									 off_t *out_off, size_t n, \
 									 unsigned int flags)) \
 	MAYBE(int, close_range, (unsigned int first, unsigned int last, int flags)) \
-	MAYBE(void, closefrom, (int first))
+	MAYBE(void, closefrom, (int first)) \
+	MAYBE(int, stat, (const char *path, struct stat *st)) \
+	MAYBE(int, lstat, (const char *path, struct stat *st)) \
+	MAYBE(int, fstat, (int fd, struct stat *st)) \
+	MAYBE(int, fstatat, (int dirfd, const char *path, struct stat *st, int flags))
 
 typedef struct CmkLibc
 {

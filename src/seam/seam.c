@@ -59,17 +59,18 @@ cmk_open_and_claim(const char *path, int flags, mode_t mode)
 {
 	CmkSeamFile file;
 	int			save_errno = errno;
+	int			real_flags = flags;
 	int			fd;
 
 	if (cmk_seam_ops == NULL)
 		return cmk_libc()->open(path, flags, mode);
 
 	memset(&file, 0, sizeof(file));
-	if (cmk_seam_ops->opening(path, flags, &file) != 0)
+	if (cmk_seam_ops->opening(path, &real_flags, &file) != 0)
 		return -1;
 	errno = save_errno;
 
-	fd = cmk_libc()->open(path, flags, mode);
+	fd = cmk_libc()->open(path, real_flags, mode);
 	if (fd < 0)
 		return -1;
 	cmk_claim_forget(fd);
@@ -210,6 +211,9 @@ cmk_seam_register(const CmkSeamOps *ops, CmkSeamReal *real)
 		real->pwritev = libc->pwritev;
 		real->lseek = libc->lseek;
 		real->unlink = libc->unlink;
+		real->fstat = libc->fstat;
+		real->ftruncate = libc->ftruncate;
+		real->fallocate = libc->fallocate;
 	}
 	cmk_seam_ops = ops;
 	return 0;

@@ -20,7 +20,7 @@
  *
  * Rules for the functions of the table: they never throw (no longjmp leaves
  * them), they report a failure with -1 and errno, and those that are called for
- * descriptors that are not claimed (none but opening/opened/unlinked) do not
+ * descriptors that are not claimed (none but those that are given a name) do not
  * exist: a pass-through write or close is async-signal-safe, as the server's
  * signal handlers need.  errno is kept by the seam around its own bookkeeping.
  */
@@ -30,10 +30,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define CMK_SEAM_ABI	1
+#define CMK_SEAM_ABI	2
 
 /*
  * What is known of one descriptor.  Zeroed when the descriptor is closed by
@@ -70,6 +71,9 @@ typedef struct CmkSeamReal
 	ssize_t		(*pwritev) (int fd, const struct iovec *iov, int n, off_t off);
 	off_t		(*lseek) (int fd, off_t off, int whence);
 	int			(*unlink) (const char *path);
+	int			(*fstat) (int fd, struct stat *st);
+	int			(*ftruncate) (int fd, off_t len);
+	int			(*fallocate) (int fd, int mode, off_t off, off_t len);
 } CmkSeamReal;
 
 typedef struct CmkSeamOps
@@ -79,9 +83,11 @@ typedef struct CmkSeamOps
 	/*
 	 * Before open(): decides by name alone.  Returns 0 to go on, -1 with errno
 	 * to refuse the open.  May fill *file; kind 0 leaves the descriptor alone,
-	 * and then opened() is not called.
+	 * and then opened() is not called.  Of a file that it claims it may change
+	 * *flags, with which the file is then opened; opened() is told the caller's
+	 * own.
 	 */
-	int			(*opening) (const char *path, int flags, CmkSeamFile *file);
+	int			(*opening) (const char *path, int *flags, CmkSeamFile *file);
 
 	/*
 	 * After a successful open() of a path that opening() claimed.  -1 with errno
@@ -112,6 +118,30 @@ typedef struct CmkSeamOps
 	 * seam restores it).  Cheap for names that do not matter.
 	 */
 	void		(*unlinked) (const char *path);
+
+	/*
+	 * For claimed descriptors whose position or size is not the file's own, with
+	 * the contract of the call of that name; fallocate() as Linux has it.  May be
+	 * NULL: the real call is right for all of them.
+	 */
+	off_t		(*lseek) (CmkSeamFile *file, int fd, off_t off, int whence);
+	int			(*fstat) (CmkSeamFile *file, int fd, struct stat *st);
+	int			(*ftruncate) (CmkSeamFile *file, int fd, off_t len);
+	int			(*fallocate) (CmkSeamFile *file, int fd, int mode, off_t off,
+							  off_t len);
+
+	/*
+	 * After a successful stat() or lstat() of any path: may put right what *st
+	 * says of the file's size.  Cheap for names that do not matter.  May be NULL.
+	 */
+	void		(*stated) (const char *path, struct stat *st);
+
+	/*
+	 * Whether fopen() of this path is to pass through the table: then the stream
+	 * is made of a descriptor that open() may claim.  Others are the C library's
+	 * own and never claimed.  May be NULL.
+	 */
+	bool		(*streams) (const char *path);
 } CmkSeamOps;
 
 /*

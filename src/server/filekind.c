@@ -7,7 +7,13 @@
  *		base/DB/FILE, global/FILE, pg_tblspc/SPC/VERSION/DB/FILE
  *		FILE = [tBACKEND_]RELFILENODE[_fsm|_vm|_init][.SEGMENT]
  *
- * Numbers have no sign, no leading zero and fit in 32 bits, as the server prints
+ * and of what the server and pg_stat_statements keep for a while:
+ *
+ *		base/pgsql_tmp/…, pg_tblspc/SPC/VERSION/pgsql_tmp/…
+ *		pg_replslot/SLOT/xid-….spill, pg_notify/HEX
+ *		pg_stat_tmp/pgss_query_texts.stat, pg_stat/pg_stat_statements.stat[.tmp]
+ *
+ * Numbers of relations have no sign, no leading zero and fit in 32 bits, as the server prints
  * them: a name that the server would not print is not one of its files.
  */
 #include <stdio.h>
@@ -117,6 +123,48 @@ global_file(const char *p, CmkFileName *name)
 	return relation_file(p, name);
 }
 
+/*
+ * Below pgsql_tmp are files, and directories of files that processes share.  No
+ * name there begins with a dot, and so none leads out again.
+ */
+static bool
+take_temporary(const char **p)
+{
+	return take_word(p, "pgsql_tmp/") && **p != '\0' && **p != '.' &&
+		strstr(*p, "/.") == NULL;
+}
+
+/* Slots' names are of lower-case letters, numbers and underscores. */
+static CmkFileKind
+slot_file(const char *p)
+{
+	static const char suffix[] = ".spill";
+	size_t		len;
+
+	p = strchr(p, '/');
+	if (p == NULL || !take_word(&p, "/xid-") || strchr(p, '/') != NULL)
+		return CMK_FILE_OTHER;
+	len = strlen(p);
+	return len >= sizeof(suffix) &&
+		strcmp(p + len - (sizeof(suffix) - 1), suffix) == 0 ?
+		CMK_FILE_SPILL : CMK_FILE_OTHER;
+}
+
+/* Four to eight hexadecimal digits: the server prints "%04X". */
+static CmkFileKind
+notify_file(const char *p, CmkFileName *name)
+{
+	size_t		len = strspn(p, "0123456789ABCDEF");
+	uint32_t	segno = 0;
+
+	if (len < 4 || len > 8 || p[len] != '\0')
+		return CMK_FILE_OTHER;
+	for (; *p != '\0'; p++)
+		segno = segno << 4 | (uint32_t) (*p <= '9' ? *p - '0' : *p - 'A' + 10);
+	name->segno = segno;
+	return CMK_FILE_NOTIFY;
+}
+
 CmkFileKind
 cmk_filekind(const char *path, CmkFileName *name)
 {
@@ -132,6 +180,8 @@ cmk_filekind(const char *path, CmkFileName *name)
 
 	if (take_word(&p, "base/"))
 	{
+		if (take_temporary(&p))
+			return CMK_FILE_TEMPORARY;
 		name->id.spc = CMK_SPC_DEFAULT;
 		if (!take_number(&p, &name->id.db) || !take_word(&p, "/"))
 			return CMK_FILE_OTHER;
@@ -146,11 +196,23 @@ cmk_filekind(const char *path, CmkFileName *name)
 			strncmp(p, tblspc_version, tblspc_version_len) != 0)
 			return CMK_FILE_OTHER;
 		p += tblspc_version_len;
-		if (!take_word(&p, "/") ||
-			!take_number(&p, &name->id.db) || !take_word(&p, "/"))
+		if (!take_word(&p, "/"))
+			return CMK_FILE_OTHER;
+		if (take_temporary(&p))
+			return CMK_FILE_TEMPORARY;
+		if (!take_number(&p, &name->id.db) || !take_word(&p, "/"))
 			return CMK_FILE_OTHER;
 		return relation_file(p, name);
 	}
+	if (take_word(&p, "pg_replslot/"))
+		return slot_file(p);
+	if (take_word(&p, "pg_notify/"))
+		return notify_file(p, name);
+	if (strcmp(p, CMK_TEXTS_FILE) == 0)
+		return CMK_FILE_TEXTS;
+	if (take_word(&p, CMK_STATEMENTS_FILE) &&
+		(*p == '\0' || strcmp(p, ".tmp") == 0))
+		return CMK_FILE_STATEMENTS;
 	return CMK_FILE_OTHER;
 }
 

@@ -25,10 +25,19 @@ typedef enum CmkFileKind
 	CMK_FILE_RELATION,
 	CMK_FILE_TEMP_RELATION,		/* tN_M: backend N, relfilenode M */
 	CMK_FILE_CONTROL,			/* global/pg_control */
-	CMK_FILE_PROBE				/* global/pg_cmk.probe, see proof.c */
+	CMK_FILE_PROBE,				/* global/pg_cmk.probe, see proof.c */
+	CMK_FILE_TEMPORARY,			/* anything below a pgsql_tmp */
+	CMK_FILE_SPILL,				/* pg_replslot/SLOT/xid-*.spill */
+	CMK_FILE_TEXTS,				/* query texts of pg_stat_statements */
+	CMK_FILE_STATEMENTS,		/* … and all it keeps, over a restart */
+	CMK_FILE_NOTIFY				/* pg_notify/SEGMENT */
 } CmkFileKind;
 
 #define CMK_PROBE_FILE		"global/pg_cmk.probe"
+
+/* As pg_stat_statements has them.  The second is written under a name in ".tmp". */
+#define CMK_TEXTS_FILE		"pg_stat_tmp/pgss_query_texts.stat"
+#define CMK_STATEMENTS_FILE	"pg_stat/pg_stat_statements.stat"
 
 /* OIDs that the server's catalogs fix (pg_tablespace.dat). */
 #define CMK_SPC_DEFAULT		1663
@@ -48,7 +57,10 @@ typedef struct CmkFileName
  */
 extern void cmk_filekind_init(const char *datadir, const char *version_dir);
 
-/* What path is.  *name is filled for relations only. */
+/*
+ * What path is.  *name is filled for relations only, and its segno for what is
+ * CMK_FILE_NOTIFY.
+ */
 extern CmkFileKind cmk_filekind(const char *path, CmkFileName *name);
 
 /*

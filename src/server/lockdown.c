@@ -35,7 +35,7 @@
 #include "utils/backend_status.h"
 #include "utils/wait_event.h"
 
-#include "../keyring/registry.h"
+#include "../keyring/keycache.h"
 #include "compat.h"
 #include "events.h"
 #include "lockdown.h"
@@ -178,6 +178,7 @@ cmk_lockdown_begins(CmkStatus *st)
 	if (lockdown->begun == 0)
 		return false;
 	*st = lockdown->st;
+	cmk_keycache_wipe();
 	if (cmk_registry_renew(&err) < 0)
 		cmk_report(FATAL, &err);
 	__atomic_store_n(&lockdown->begun, 0, __ATOMIC_RELEASE);

@@ -24,6 +24,7 @@
 #include "../keyring/keycache.h"
 #include "../seal/page.h"
 #include "compat.h"
+#include "fileops.h"
 #include "proof.h"
 #include "relfile.h"
 #include "seamops.h"
@@ -49,7 +50,7 @@ cmk_register_seam(void)
 		no_seam("The library pg_cmk_seam.so is not in the process");
 	cmk_filekind_init(DataDir, TABLESPACE_VERSION_DIRECTORY);
 	cmk_seamops_init();
-	if (reg(&cmk_relfile_ops, &cmk_real) < 0)
+	if (reg(&cmk_file_ops, &cmk_real) < 0)
 		ereport(FATAL,
 				(errmsg("could not register with pg_cmk_seam.so: %m"),
 				 errhint("pg_cmk.so and pg_cmk_seam.so must be of the same version.")));
@@ -61,7 +62,8 @@ prove_symbols(void)
 {
 	static const char *const calls[] = {
 		"open", "close", "read", "write", "pread", "pwrite", "pwritev",
-		"unlink", "dup2"
+		"unlink", "dup2", "lseek", "stat", "lstat", "fstat", "ftruncate",
+		"fopen", "fileno"
 	};
 	Dl_info		seam;
 	Dl_info		info;

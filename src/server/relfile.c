@@ -390,7 +390,7 @@ relfile_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
 }
 
 static int
-relfile_opening(const char *path, int flags, CmkSeamFile *file)
+relfile_opening(const char *path, int *flags, CmkSeamFile *file)
 {
 	CmkFileName name;
 	CmkFileKind kind = cmk_filekind(path, &name);
@@ -398,9 +398,14 @@ relfile_opening(const char *path, int flags, CmkSeamFile *file)
 	switch (kind)
 	{
 		case CMK_FILE_OTHER:
+		case CMK_FILE_TEMPORARY:
+		case CMK_FILE_SPILL:
+		case CMK_FILE_TEXTS:
+		case CMK_FILE_STATEMENTS:
+		case CMK_FILE_NOTIFY:
 			return 0;
 		case CMK_FILE_CONTROL:
-			if ((flags & O_ACCMODE) == O_RDONLY)
+			if ((*flags & O_ACCMODE) == O_RDONLY)
 				return 0;
 			break;
 		case CMK_FILE_PROBE:
@@ -417,7 +422,7 @@ relfile_opening(const char *path, int flags, CmkSeamFile *file)
 			break;
 	}
 	file->kind = (uint8_t) kind;
-	file->open_flags = (uint32_t) flags;
+	file->open_flags = (uint32_t) *flags;
 	if (kind == CMK_FILE_CONTROL)
 		return hooks->control_opening();
 	if (kind == CMK_FILE_RELATION)

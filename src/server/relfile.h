@@ -67,8 +67,8 @@ typedef struct CmkFileConfig
 } CmkFileConfig;
 
 /*
- * Both must stay valid.  The table to register with the seam is
- * cmk_relfile_ops; the seam fills cmk_real.
+ * Both must stay valid.  cmk_relfile_ops is this file's part of the table that
+ * fileops.c registers with the seam; the seam fills cmk_real.
  */
 extern void cmk_relfile_init(const CmkFileConfig *config,
 							 const CmkFileHooks *hooks);

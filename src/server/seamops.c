@@ -36,7 +36,9 @@
 #include "orphans.h"
 #include "relfile.h"
 #include "seamops.h"
+#include "settings.h"
 #include "state.h"
+#include "tempfile.h"
 
 static CmkFileConfig config;
 static bool noted_backup = false;
@@ -206,6 +208,17 @@ static const CmkFileHooks file_hooks = {
 	.log = log_line
 };
 
+/* By the setting alone: this is asked when the postmaster's shared memory is gone, too. */
+static bool
+is_configured(void)
+{
+	return cmk_has_key() || cmk_is_configured();
+}
+
+static const CmkTempHooks temp_hooks = {
+	.configured = is_configured
+};
+
 void
 cmk_seamops_init(void)
 {
@@ -215,6 +228,7 @@ cmk_seamops_init(void)
 	config.seal_temp = true;
 	config.segment_blocks = RELSEG_SIZE;
 	cmk_relfile_init(&config, &file_hooks);
+	cmk_tempfile_init(&temp_hooks);
 }
 
 static void

@@ -384,7 +384,7 @@ env_open(EnvFile *file, const char *path, int flags)
 
 	memset(file, 0, sizeof(*file));
 	file->fd = -1;
-	if (cmk_relfile_ops.opening(path, flags, &file->f) < 0)
+	if (cmk_relfile_ops.opening(path, &flags, &file->f) < 0)
 		return -1;
 	file->fd = open(path, flags, 0600);
 	if (file->fd < 0)

@@ -42,7 +42,7 @@ ends_in(const char *path, const char *end)
 }
 
 static int
-test_opening(const char *path, int flags, CmkSeamFile *file)
+test_opening(const char *path, int *flags, CmkSeamFile *file)
 {
 	seen.opening++;
 	spoil();
@@ -56,7 +56,7 @@ test_opening(const char *path, int flags, CmkSeamFile *file)
 	{
 		file->kind = 7;
 		file->segno = (uint32_t) seen.opening;
-		file->open_flags = (uint32_t) flags;
+		file->open_flags = (uint32_t) *flags;
 	}
 	return 0;
 }

@@ -1,0 +1,171 @@
+/*
+ * notifyfile.c
+ *	  pg_notify: the payloads of NOTIFY, on their way to the disk.
+ *
+ * A segment of the server's SLRU has 32 pages of 8192 bytes, which slru.c reads and
+ * writes one by one and whole, several processes different pages at once.  So each
+ * page is one XTS unit, of the size that it has, and needs no head: what no other
+ * page of the queue has, its segment and its place, is its tweak.  The key is one
+ * that lives in memory only; the server empties the directory when it starts.
+ *
+ * The same page is written again and again as the queue fills it.  XTS lets that
+ * be seen block by block, not what stands in them (docs/threat-model.md).
+ */
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../keyring/keycache.h"
+#include "../seal/page.h"
+#include "notifyfile.h"
+#include "relfile.h"
+
+#define PAGE		CMK_PAGE_SIZE
+
+static uint8_t bounce[PAGE] __attribute__((aligned(4096)));
+
+static bool
+whole_pages(size_t n, off_t off)
+{
+	if (n % PAGE == 0 && off >= 0 && off % PAGE == 0)
+		return true;
+	errno = EINVAL;
+	return false;
+}
+
+static void
+make_tweak(uint8_t *tweak, const CmkSeamFile *file, off_t off)
+{
+	uint64_t	page = (uint64_t) off / PAGE;
+	int			i;
+
+	memset(tweak, 0, CMK_XTS_TWEAK_SIZE);
+	for (i = 0; i < 8; i++)
+		tweak[i] = (uint8_t) (page >> (8 * i));
+	for (i = 0; i < 4; i++)
+		tweak[8 + i] = (uint8_t) (file->segno >> (8 * i));
+}
+
+static bool
+is_zero(const uint8_t *page)
+{
+	static const uint8_t zeros[PAGE];
+
+	return memcmp(page, zeros, PAGE) == 0;
+}
+
+static ssize_t
+notify_pread(CmkSeamFile *file, int fd, void *buf, size_t n, off_t off)
+{
+	CmkXts	   *x = cmk_keycache_get_file(CMK_KEY_NOTIFY, 0);
+	uint8_t		tweak[CMK_XTS_TWEAK_SIZE];
+	ssize_t		got;
+	ssize_t		i;
+
+	if (x == NULL || !whole_pages(n, off))
+		return -1;
+	got = cmk_real.pread(fd, buf, n, off);
+	if (got <= 0)
+		return got;
+	for (i = 0; i + PAGE <= got; i += PAGE)
+	{
+		uint8_t    *page = (uint8_t *) buf + i;
+
+		make_tweak(tweak, file, off + i);
+		if (!is_zero(page) && cmk_xts_decrypt(x, tweak, page, page, PAGE) < 0)
+		{
+			errno = EIO;
+			return -1;
+		}
+	}
+	return i;					/* a part of a page tells nobody anything */
+}
+
+static ssize_t
+notify_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
+{
+	CmkXts	   *x = cmk_keycache_get_file(CMK_KEY_NOTIFY, 0);
+	uint8_t		tweak[CMK_XTS_TWEAK_SIZE];
+	size_t		done;
+
+	if (x == NULL || !whole_pages(n, off))
+		return -1;
+	for (done = 0; done < n; done += PAGE)
+	{
+		size_t		written = 0;
+
+		make_tweak(tweak, file, off + (off_t) done);
+		if (cmk_xts_encrypt(x, tweak, bounce, (const uint8_t *) buf + done, PAGE) < 0)
+		{
+			errno = EIO;
+			return done > 0 ? (ssize_t) done : -1;
+		}
+		while (written < PAGE)
+		{
+			ssize_t		w = cmk_real.pwrite(fd, bounce + written, PAGE - written,
+											off + (off_t) (done + written));
+
+			if (w < 0 && errno == EINTR)
+				continue;
+			if (w == 0)
+				errno = ENOSPC;
+			if (w <= 0)
+				return done > 0 ? (ssize_t) done : -1;
+			written += (size_t) w;
+		}
+	}
+	return (ssize_t) done;
+}
+
+static ssize_t
+notify_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
+			   off_t off)
+{
+	ssize_t		done = 0;
+	int			i;
+
+	for (i = 0; i < cnt; i++)
+	{
+		ssize_t		w = notify_pwrite(file, fd, iov[i].iov_base, iov[i].iov_len,
+									  off + done);
+
+		if (w < 0)
+			return done > 0 ? done : -1;
+		done += w;
+		if ((size_t) w < iov[i].iov_len)
+			break;
+	}
+	return done;
+}
+
+static ssize_t
+notify_read(CmkSeamFile *file, int fd, void *buf, size_t n)
+{
+	off_t		off = cmk_real.lseek(fd, 0, SEEK_CUR);
+	ssize_t		got = off < 0 ? -1 : notify_pread(file, fd, buf, n, off);
+
+	if (got > 0 && cmk_real.lseek(fd, off + got, SEEK_SET) < 0)
+		return -1;
+	return got;
+}
+
+static ssize_t
+notify_write(CmkSeamFile *file, int fd, const void *buf, size_t n)
+{
+	off_t		off = cmk_real.lseek(fd, 0, SEEK_CUR);
+	ssize_t		done = off < 0 ? -1 : notify_pwrite(file, fd, buf, n, off);
+
+	if (done > 0 && cmk_real.lseek(fd, off + done, SEEK_SET) < 0)
+		return -1;
+	return done;
+}
+
+const CmkSeamOps cmk_notifyfile_ops = {
+	.abi = CMK_SEAM_ABI,
+	.pread = notify_pread,
+	.pwrite = notify_pwrite,
+	.pwritev = notify_pwritev,
+	.read = notify_read,
+	.write = notify_write
+};

@@ -1,0 +1,13 @@
+/*
+ * notifyfile.h
+ *	  pg_notify: the payloads of NOTIFY, on their way to the disk.
+ */
+#ifndef CMK_NOTIFYFILE_H
+#define CMK_NOTIFYFILE_H
+
+#include "../seam/seam.h"
+
+/* For descriptors that cmk_tempfile_ops claimed as CMK_FILE_NOTIFY. */
+extern const CmkSeamOps cmk_notifyfile_ops;
+
+#endif							/* CMK_NOTIFYFILE_H */
