@@ -209,8 +209,8 @@ sub new_marker
 
 =item data_files($dir)
 
-All files below a data directory and its tablespaces but WAL and temporary
-files (pgsql_tmp); temporary relations are there.
+All files below a data directory and its tablespaces but WAL; temporary files and
+relations are there.
 
 =cut
 
@@ -226,7 +226,7 @@ sub data_files
 		foreach my $name (readdir $dh)
 		{
 			next if $name =~ /^\.\.?$/;
-			next if $name eq 'pg_wal' or $name eq 'pgsql_tmp';
+			next if $name eq 'pg_wal';
 			my $path = "$d/$name";
 			if (-d $path) { push @dirs, $path }
 			elsif (-f _) { push @files, $path }

@@ -90,6 +90,7 @@ write_head(CmkSeamFile *file, int fd)
 	CmkUnitHead head;
 	const CmkRootKey *root = NULL;
 	CmkXts	   *x;
+	size_t		done = 0;
 	ssize_t		w;
 
 	if (file->kind == CMK_FILE_STATEMENTS)
@@ -112,22 +113,25 @@ write_head(CmkSeamFile *file, int fd)
 		errno = EIO;
 		return -1;
 	}
-	do
-		w = cmk_real.pwrite(fd, buf, HEAD, 0);
-	while (w < 0 && errno == EINTR);
-	if (w == HEAD)
+	while (done < HEAD)
 	{
-		file->version = head.nonce;
-		file->flags |= HAS_HEAD;
-		return 0;
+		w = cmk_real.pwrite(fd, buf + done, HEAD - done, (off_t) done);
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+		{
+			/* Nothing is to look like a head that is none. */
+			int			save_errno = w < 0 ? errno : ENOSPC;
+
+			(void) cmk_real.ftruncate(fd, 0);
+			errno = save_errno;
+			return -1;
+		}
+		done += (size_t) w;
 	}
-	if (w >= 0)
-	{
-		/* Not even so much: nothing is to look like a head. */
-		(void) cmk_real.ftruncate(fd, 0);
-		errno = ENOSPC;
-	}
-	return -1;
+	file->version = head.nonce;
+	file->flags |= HAS_HEAD;
+	return 0;
 }
 
 /*

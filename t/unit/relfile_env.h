@@ -306,6 +306,9 @@ env_start(void)
 	cmk_real.pwritev = pwritev;
 	cmk_real.lseek = lseek;
 	cmk_real.unlink = unlink;
+	cmk_real.fstat = fstat;
+	cmk_real.ftruncate = ftruncate;
+	cmk_real.fallocate = fallocate;
 	env_reset();
 }
 

@@ -29,6 +29,9 @@ typedef struct Hit
 #define TEMPORARY(path, spc, db, rel, fork, segno, backend) \
 	{path, CMK_FILE_TEMP_RELATION, {{spc, db, rel}, fork, segno, backend}}
 
+#define OTHER(path, kind) \
+	{path, kind, {{0, 0, 0}, 0, 0, 0}}
+
 static const Hit hits[] = {
 	RELATION("base/5/16384", 1663, 5, 16384, CMK_FORK_MAIN, 0),
 	RELATION("base/5/16384_fsm", 1663, 5, 16384, CMK_FORK_FSM, 0),
@@ -56,6 +59,19 @@ static const Hit hits[] = {
 	TEMPORARY(SPC_DIR "/5/t7_16391", 16400, 5, 16391, CMK_FORK_MAIN, 0, 7),
 	{"global/pg_control", CMK_FILE_CONTROL, {{0, 0, 0}, 0, 0, 0}},
 	{CMK_PROBE_FILE, CMK_FILE_PROBE, {{0, 0, 0}, 0, 0, 0}},
+	OTHER("base/pgsql_tmp/pgsql_tmp1234.0", CMK_FILE_TEMPORARY),
+	OTHER("base/pgsql_tmp/pgsql_tmp1234.0.1", CMK_FILE_TEMPORARY),
+	OTHER("base/pgsql_tmp/pgsql_tmp1234.5.sharedfileset/i3of8.p0.0", CMK_FILE_TEMPORARY),
+	OTHER("base/pgsql_tmp/pgsql_tmp1234.5.fileset/12-345.changes.0", CMK_FILE_TEMPORARY),
+	OTHER(SPC_DIR "/pgsql_tmp/pgsql_tmp1234.7", CMK_FILE_TEMPORARY),
+	OTHER(SPC_DIR "/pgsql_tmp/pgsql_tmp1234.7.sharedfileset/0.0", CMK_FILE_TEMPORARY),
+	OTHER("pg_replslot/a_slot1/xid-742-lsn-0-2000000.spill", CMK_FILE_SPILL),
+	OTHER("pg_stat_tmp/pgss_query_texts.stat", CMK_FILE_TEXTS),
+	OTHER("pg_stat/pg_stat_statements.stat", CMK_FILE_STATEMENTS),
+	OTHER("pg_stat/pg_stat_statements.stat.tmp", CMK_FILE_STATEMENTS),
+	{"pg_notify/0000", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0, 0}},
+	{"pg_notify/1A2F", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0x1a2f, 0}},
+	{"pg_notify/12345", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0x12345, 0}},
 };
 
 /* All of these, also behind the data directory's path. */
@@ -133,9 +149,35 @@ static const char *const misses[] = {
 	"base/5/pg_internal.init.1234",
 	"base/5/pg_filenode.map",
 	"base/5/pg_filenode.map.tmp",
-	"base/pgsql_tmp/pgsql_tmp1.0",
-	"base/pgsql_tmp/16384",
-	"base/pgsql_tmp/pgsql_tmp12.1.fileset/i1of2.p0.0",
+	"base/pgsql_tmp",
+	"base/pgsql_tmp/",
+	"base/pgsql_tmp/.",
+	"base/pgsql_tmp/../16384",
+	"base/pgsql_tmp/a/../../16384",
+	"base/pgsql_tmp2/pgsql_tmp1.0",
+	"base/5/pgsql_tmp/pgsql_tmp1.0",
+	"global/pgsql_tmp/pgsql_tmp1.0",
+	"./base/pgsql_tmp/pgsql_tmp1.0",
+	SPC_DIR "/pgsql_tmp",
+	SPC_DIR "/5/pgsql_tmp/pgsql_tmp1.0",
+	"pg_replslot/slot/state",
+	"pg_replslot/slot/state.tmp",
+	"pg_replslot/slot/xid-742.snap",
+	"pg_replslot/slot/xid-742.spill.old",
+	"pg_replslot/slot/a/xid-742.spill",
+	"pg_replslot/slot/xid-a/742.spill",
+	"pg_replslot/xid-742.spill",
+	"pg_stat_tmp/pgss_query_texts.stat.tmp",
+	"pg_stat_tmp/",
+	"pg_stat/pgstat.stat",
+	"pg_stat/pg_stat_statements.stat.tmp2",
+	"pg_notify/000",
+	"pg_notify/000G",
+	"pg_notify/123456789",
+	"pg_notify/00a0",
+	"pg_notify/",
+	"pg_xact/0000",
+	"pg_logical/mappings/map-5-4-0_1-2-3",
 	"global/pg_filenode.map",
 	"global/pg_internal.init",
 	"global/pg_control.old",
@@ -187,7 +229,6 @@ static const char *const misses[] = {
 	SPC_DIR "//16385",
 	SPC_DIR "/5/16385_foo",
 	SPC_DIR "/05/16385",
-	SPC_DIR "/pgsql_tmp/pgsql_tmp1.0",
 	SPC_DIR "x/5/16385",
 	"pg_tblspc/016400/" VERSION_DIR "/5/16385",
 	"pg_tblspc/0/" VERSION_DIR "/5/16385",
@@ -244,6 +285,8 @@ check_hit(const char *path, const Hit *h)
 	if (kind != h->kind)
 		return unit_fail(__FILE__, __LINE__, "\"%s\" is of kind %d, not %d",
 						 path, kind, h->kind);
+	if (kind == CMK_FILE_NOTIFY && name.segno != h->name.segno)
+		return unit_fail(__FILE__, __LINE__, "\"%s\" is of segment %x", path, name.segno);
 	if (kind != CMK_FILE_RELATION && kind != CMK_FILE_TEMP_RELATION)
 		return 0;
 	if (name.id.spc != h->name.id.spc || name.id.db != h->name.id.db ||
@@ -360,6 +403,17 @@ check_prefix(const char *path, size_t len)
 		if (strcmp(printed, copy) != 0)
 			rc = unit_fail(__FILE__, __LINE__, "\"%s\" is read as \"%s\"",
 						   copy, printed);
+	}
+	else if (kind == CMK_FILE_TEMPORARY)
+	{
+		/* any name there is */
+		if (strstr(copy, "/pgsql_tmp/") == NULL)
+			rc = unit_fail(__FILE__, __LINE__, "\"%s\" is of kind %d", copy, kind);
+	}
+	else if (kind == CMK_FILE_NOTIFY || kind == CMK_FILE_STATEMENTS)
+	{
+		if (len < strlen("pg_notify/0000"))
+			rc = unit_fail(__FILE__, __LINE__, "\"%s\" is of kind %d", copy, kind);
 	}
 	else if (kind != CMK_FILE_OTHER && kind != CMK_FILE_TEMP_RELATION)
 		rc = unit_fail(__FILE__, __LINE__, "\"%s\" is of kind %d", copy, kind);
