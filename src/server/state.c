@@ -186,15 +186,16 @@ cmk_shmem_startup(void)
 	CmkStatus	closed_with;
 	bool		lockdown = cmk_lockdown_begins(&closed_with);
 
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
-
+	/* Before other libraries' hooks: pg_stat_statements reads its file in its own. */
 	if (!opened)
 	{
 		cmk_prove_seam();
 		refuse_mapped_memory();
 		cmk_open_keyring(worker_opens());
 	}
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
 	cmk_after_crash = opened;
 	locked_down |= lockdown;
 	cmk_note_replay_start();
