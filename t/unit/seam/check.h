@@ -79,5 +79,6 @@ extern void test_signal(void);
 extern void test_fork(void);
 extern void test_thread(void);
 extern void test_limit(void);
+extern void test_sizes(void);	/* sizes.c */
 
 #endif							/* CHECK_H */

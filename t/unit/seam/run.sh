@@ -37,7 +37,7 @@ scenario()
 }
 
 all='passthrough errors errors-registered passthrough-registered register open
-	names close refused signal fork thread'
+	names close refused signal fork thread sizes'
 
 for s in $all
 do

@@ -136,6 +136,7 @@ static const struct
 	{"fork", test_fork, true},
 	{"thread", test_thread, true},
 	{"limit", test_limit, true},
+	{"sizes", test_sizes, false},
 };
 
 int
