@@ -19,7 +19,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # What a sealed file is longer than what is in it.
-use constant HEAD => 4096;
+use constant HEAD => 8192;
 
 my $node = new_cmk_node(
 	'main',

@@ -3,19 +3,22 @@
  *	  A sealed file of any length: its head, its units, and where each begins.
  *
  * Temporary files are written at any offset and length, so they have no pages
- * with room for a mark.  A sealed one is a head of 4096 bytes and behind it as
+ * with room for a mark.  A sealed one is a head of 8192 bytes and behind it as
  * many bytes as the plain file has, cut into units of 4096 that are sealed each by
  * itself with AES-256-XTS:
  *
- *		0		4096	8192			12288
+ *		0		8192	12288			16384
  *		| head	| unit 0 | unit 1 …		| … the last one |
+ *
+ * The head is as long as the server's blocks, so that these stay where the file
+ * system likes to have them: behind 4096 bytes each write of one took a fourth longer.
  *
  * XTS takes no unit shorter than 16 bytes.  A rest of 1 to 15 bytes therefore
  * belongs to the unit before it, so the last unit has 16 to 4111 bytes, and is
  * sealed with ciphertext stealing where that is no multiple of 16.  Only a file of
  * less than 16 bytes altogether has no unit at all: its content stands in the
  * head, padded with zeros and sealed, and zeros in its own place.  So a file is
- * always 4096 bytes longer than what is in it, whatever its length.
+ * always 8192 bytes longer than what is in it, whatever its length.
  *
  * A unit that is all zero on disk stands for zeros: a hole that was never written.
  *
@@ -31,7 +34,7 @@
 #define CMK_UNIT_MIN		16
 #define CMK_UNIT_MAX		(CMK_UNIT_SIZE + CMK_UNIT_MIN - 1)
 
-#define CMK_UNIT_HEAD		4096	/* what a file is longer than its content */
+#define CMK_UNIT_HEAD		8192	/* what a file is longer than its content */
 #define CMK_UNIT_HEAD_USED	64		/* the rest of the head is zero */
 #define CMK_UNIT_SHORT_AT	32		/* where content below 16 bytes stands */
 

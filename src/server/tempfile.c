@@ -34,8 +34,12 @@
 
 #define HEAD		CMK_UNIT_HEAD
 
-/* CmkSeamFile.flags; slot is the root's number, version the nonce. */
-#define HAS_HEAD	0x01		/* both are known */
+/*
+ * CmkSeamFile.flags; slot is the root's number, version the nonce, spare the
+ * length.
+ */
+#define HAS_HEAD	0x01		/* root and nonce are known */
+#define HAS_LENGTH	0x04		/* so is the length */
 #define APPENDS		0x02		/* write() goes to the end */
 
 static const CmkTempHooks *hooks;
@@ -190,11 +194,28 @@ begin(CmkSeamFile *file, int fd, bool to_write, CmkUnitFile *u)
 		u->x = cipher(file);
 		u->nonce = file->version;
 		u->fd = fd;
+		u->length = (file->flags & HAS_LENGTH) ? (off_t) file->spare : -1;
 		result = u->x != NULL ? 1 : -1;
 	}
 	if (result < 0 && is_shared(file))
 		unlock(fd);
 	return result;
+}
+
+/*
+ * A temporary file is written through one descriptor of one process, as long as it
+ * is open: so what a write left as its length stays that.  Of others it is asked for.
+ */
+static void
+keep_length(CmkSeamFile *file, const CmkUnitFile *u)
+{
+	if (file->kind != CMK_FILE_TEMPORARY || u->length < 0)
+		file->flags &= (uint8_t) ~HAS_LENGTH;
+	else
+	{
+		file->flags |= HAS_LENGTH;
+		file->spare = (uint64_t) u->length;
+	}
 }
 
 /* Query texts are not left lying about in the postmaster, nor its children. */
@@ -237,6 +258,7 @@ temp_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
 	if (begin(file, fd, true, &u) < 0)
 		return -1;
 	result = cmk_unitfile_write(&u, buf, n, off);
+	keep_length(file, &u);
 	end(file, fd);
 	return result;
 }
@@ -377,6 +399,7 @@ temp_ftruncate(CmkSeamFile *file, int fd, off_t length)
 	if (begin(file, fd, true, &u) < 0)
 		return -1;
 	result = cmk_unitfile_resize(&u, length);
+	keep_length(file, &u);
 	end(file, fd);
 	return result;
 }

@@ -8,8 +8,8 @@
  * grows may cut its last unit in two.  A sort, and all that asks for whole blocks at
  * multiples of their size, reads nothing.
  *
- * Where the last unit ends is known from the file's size, which is asked for at
- * every write: another process may have written since.  A read asks for sixteen
+ * Where the last unit ends follows from the file's size.  A write asks for that
+ * unless the caller knows it, being the only one who writes.  A read asks for sixteen
  * bytes more than its units have; if it gets them, none of these was the last.
  */
 #include <errno.h>
@@ -405,10 +405,11 @@ too_long(off_t off, size_t n)
 }
 
 ssize_t
-cmk_unitfile_write(const CmkUnitFile *u, const void *buf, size_t n, off_t off)
+cmk_unitfile_write(CmkUnitFile *u, const void *buf, size_t n, off_t off)
 {
 	Change		c;
 	uint8_t		block[CMK_UNIT_MIN];
+	ssize_t		result;
 
 	if (off < 0)
 	{
@@ -422,7 +423,8 @@ cmk_unitfile_write(const CmkUnitFile *u, const void *buf, size_t n, off_t off)
 	}
 	if (n == 0)
 		return 0;
-	c.length = cmk_unitfile_length(u->fd);
+	c.length = u->length >= 0 ? u->length : cmk_unitfile_length(u->fd);
+	u->length = -1;				/* until it is known again */
 	if (c.length < 0)
 		return -1;
 	if (off > c.length)
@@ -441,12 +443,16 @@ cmk_unitfile_write(const CmkUnitFile *u, const void *buf, size_t n, off_t off)
 		if (read_old(u, block, (size_t) c.length, 0) < 0)
 			return -1;
 		memcpy(block + off, buf, n);
-		return write_short(u, block, (size_t) c.new_length, c.length) < 0 ?
+		result = write_short(u, block, (size_t) c.new_length, c.length) < 0 ?
 			-1 : (ssize_t) n;
 	}
-	if (prepare(u, &c) < 0)
+	else if (prepare(u, &c) < 0)
 		return -1;
-	return write_units(u, &c);
+	else
+		result = write_units(u, &c);
+	if (result == (ssize_t) n)
+		u->length = c.new_length;
+	return result;
 }
 
 /* ---- resizing ---- */
@@ -457,7 +463,7 @@ cmk_unitfile_write(const CmkUnitFile *u, const void *buf, size_t n, off_t off)
  * says it.
  */
 static int
-grow(const CmkUnitFile *u, off_t length, off_t new_length)
+grow(CmkUnitFile *u, off_t length, off_t new_length)
 {
 	static const uint8_t zeros[3 * UNIT];
 	off_t		stop = new_length;
@@ -501,10 +507,12 @@ shrink(const CmkUnitFile *u, off_t length, off_t new_length)
 }
 
 int
-cmk_unitfile_resize(const CmkUnitFile *u, off_t new_length)
+cmk_unitfile_resize(CmkUnitFile *u, off_t new_length)
 {
 	off_t		length = cmk_unitfile_length(u->fd);
+	int			result;
 
+	u->length = -1;
 	if (length < 0)
 		return -1;
 	if (new_length < 0)
@@ -519,8 +527,10 @@ cmk_unitfile_resize(const CmkUnitFile *u, off_t new_length)
 	}
 	if (new_length == length)
 		return 0;
-	return new_length > length ? grow(u, length, new_length) :
+	result = new_length > length ? grow(u, length, new_length) :
 		shrink(u, length, new_length);
+	u->length = -1;				/* grow() knew only one on the way */
+	return result;
 }
 
 void
