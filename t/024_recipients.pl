@@ -200,7 +200,7 @@ my $session = $primary->background_psql('postgres');
 $session->query_safe(q{SELECT pg_backup_start('test', true)});
 $primary->safe_psql('postgres', 'SELECT cmk.rotate_root()');
 is(roots_of_records($primary), $root, 'while a base backup runs the records stay under the old root');
-$session->query_safe('SELECT pg_backup_stop()');
+$session->query_safe('SELECT pg_backup_stop(false)');
 $session->quit;
 $root++;
 ok(wait_until('the records are under the new root', sub { roots_of_records($primary) eq $root }), 'and follow when it is over');
