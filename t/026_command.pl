@@ -284,6 +284,16 @@ foreach my $what (sort keys %strange)
 	ok(wait_log($node, $from, qr/WARNING:  pg_cmk: file "pg_cmk\/request\.json" is refused: $why/), "a request file: $what: is refused");
 	ok(!-l request_file() && !-e request_file(), 'and removed');
 }
+mkdir request_file() or die $!;
+$from = log_position($node);
+$node->reload;
+ok(wait_log($node, $from, qr/is refused: it is no regular file/), 'a directory is refused');
+rmdir request_file() or die $!;
+runs([ 'revalidate', @D ], 0, qr/^Ready$/, undef, 'and once it is gone');
+$from = log_position($node);
+put_request('');
+$node->reload;
+ok(wait_log($node, $from, qr/is refused: its size is wrong/), 'the next one is told, too');
 {
 	# Who asks holds this lock.
 	open my $lock, '<', $node->data_dir . '/pg_cmk' or die $!;

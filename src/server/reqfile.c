@@ -56,15 +56,13 @@ why_not(const struct stat *st)
 	return NULL;
 }
 
-/*
- * Says once why a file is refused; one that cannot be removed is met again at each
- * turn.
- */
+/* A file that was refused and could not be removed; it is met again at each turn. */
+static bool stays = false;
+
+/* Says once why a file is refused. */
 static void
 refuse(const char *why)
 {
-	static bool stays = false;
-
 	if (!stays)
 		ereport(WARNING,
 				(errmsg("pg_cmk: file \"%s\" is refused: %s", CMK_REQUEST_FILE, why)));
@@ -81,7 +79,10 @@ take_file(char *buf)
 	ssize_t		len;
 
 	if (fd < 0 && errno == ENOENT)
+	{
+		stays = false;
 		return -1;
+	}
 	if (fd < 0)
 	{
 		refuse(errno == ELOOP ? "it is a symbolic link" : strerror(errno));
@@ -95,7 +96,10 @@ take_file(char *buf)
 	if (why == NULL && unlink(CMK_REQUEST_FILE) < 0)
 		why = strerror(errno);
 	if (why == NULL)
+	{
+		stays = false;
 		return (int) len;
+	}
 	refuse(why);
 	return -1;
 }
