@@ -420,6 +420,29 @@ runs([ 'set-key', @D, $v->{key}{url} ], 1, qr/^$/, qr/postgresql\.auto\.conf/, '
 is(files_of($node), $before, 'both files are as they were');
 rmdir $node->data_dir . '/postgresql.auto.conf.pg_cmk';
 
+# root.json is another one when the command comes back from a slow vault.
+my $root_json = $node->data_dir . '/pg_cmk/root.json';
+my $root_text = slurp_file($root_json);
+$kv->counts(reset => 1);
+$kv->fault(match => { op => 'get' }, delay_ms => 3000);
+{
+	local %ENV = %ENV;
+	$ENV{AZURE_CLIENT_ID}     = $v->{app}{client_id};
+	$ENV{AZURE_CLIENT_SECRET} = $v->{app}{client_secret};
+	($first_out, $first_err) = ('', '');
+	$first = IPC::Run::start([ 'pg_cmk', 'set-key', @D, '-c', 'pg_cmk.vault_timeout=30s', $v->{key}{url} ], '<', \undef, '>', \$first_out, '2>', \$first_err);
+}
+ok(wait_until('the root key was opened', sub { $kv->counts->{unwrap} }), 'a command waits for a slow vault');
+append_to_file($root_json, "\n");
+$first->finish;
+is($first->result(0), 1, 'it does not replace a file that it has not read');
+like($first_err, qr/error: file "pg_cmk\/root\.json" was changed meanwhile/, 'and says so');
+is(slurp_file($root_json), "$root_text\n", 'the newer file is there');
+$kv->clear_faults;
+open my $root_fh, '>', $root_json or die $!;
+print $root_fh $root_text;
+close $root_fh;
+
 # A directory that cannot be synced, since it cannot be opened.
 chmod 0300, $node->data_dir or die $!;
 runs([ 'set-key', @D, $v->{key}{url} ], 2, qr/^$/, qr/could not fsync directory.*\n.*hint: The key governs when the server starts/, 'the setting cannot be synced');

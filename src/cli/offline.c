@@ -33,6 +33,7 @@
 #include "autoconf.h"
 #include "cli.h"
 #include "datadir.h"
+#include "textfile.h"
 
 typedef struct Keys
 {
@@ -185,6 +186,21 @@ make_wrap(Offline *off, CmkWrap *wrap)
 
 /* ---- writing ---- */
 
+/*
+ * A server may have been started and stopped while this command waited for a vault,
+ * and have changed the file; a root key that only the newer one has must not be lost.
+ */
+static bool
+root_file_is(const char *text)
+{
+	size_t		len;
+	char	   *now = cmk_textfile_read(CMK_ROOT_FILE, CMK_ROOTFILE_MAX, true, &len, NULL);
+	bool		same = now != NULL && len == strlen(text) && memcmp(now, text, len) == 0;
+
+	free(now);
+	return same;
+}
+
 /* Both files, or neither: an exit status. */
 static int
 write_files(Offline *off, const char *old_text)
@@ -204,6 +220,13 @@ write_files(Offline *off, const char *old_text)
 	{
 		cmk_autoconf_abort(&conf);
 		cmk_say("a server was started in this data directory meanwhile", "Nothing was changed.", NULL);
+		return CMK_EXIT_FAILED;
+	}
+	if (!root_file_is(old_text))
+	{
+		cmk_autoconf_abort(&conf);
+		cmk_say("file \"" CMK_ROOT_FILE "\" was changed meanwhile", "Nothing was changed by this command.",
+				"Run it again.");
 		return CMK_EXIT_FAILED;
 	}
 	if (cmk_rootfile_write(CMK_ROOT_FILE, off->rf.text, strlen(off->rf.text), &err) < 0)
