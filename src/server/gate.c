@@ -191,6 +191,7 @@ cmk_await_root(void)
 			want_worker();
 		pg_usleep(100000L);
 	}
+	worker_ran = true;			/* seen or not */
 	ereport(LOG, (errmsg("pg_cmk: the customer-managed key is there")));
 	return 0;
 }
