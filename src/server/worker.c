@@ -265,7 +265,6 @@ cmk_worker_main(Datum arg)
 		cmk_read_status(&st);
 		cmk_event("root created", &st, st.key_version);
 	}
-	cmk_lockdown_resume();
 	cmk_request_begin();
 
 	work = cmk_keywork_new();
@@ -273,6 +272,7 @@ cmk_worker_main(Datum arg)
 	{
 		CmkHealthStep step;
 
+		cmk_lockdown_resume();
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
