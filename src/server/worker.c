@@ -277,6 +277,7 @@ cmk_worker_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			cmk_set_setting(cmk_key_url);
 			cmk_keywork_free(work);
 			work = cmk_keywork_new();
 		}
