@@ -509,7 +509,12 @@ sub texts_like
 	my $offset = -s $node->logfile;
 
 	kill 'KILL', $victim_pid;
-	ok( wait_until('the server is back', sub { log_since($node, $offset) =~ /database system is ready to accept connections/ }),
+	ok( wait_until(
+			'the server is back',
+			sub {
+				return log_since($node, $offset) =~ /database system is ready to accept connections/
+				  && $node->psql('postgres', 'SELECT 1') == 0;
+			}),
 		'a crash of one process restarts all');
 	eval { $victim->quit };
 	is(scalar(keys %{ { temp_files() } }), 0, 'temporary files of before are removed');
