@@ -7,6 +7,8 @@
  *		base/DB/FILE, global/FILE, pg_tblspc/SPC/VERSION/DB/FILE
  *		FILE = [tBACKEND_]RELFILENODE[_fsm|_vm|_init][.SEGMENT]
  *
+ *		pg_wal/TTTTTTTTLLLLLLLLSSSSSSSS[.partial], pg_wal/xlogtemp.PID
+ *
  * Numbers have no sign, no leading zero and fit in 32 bits, as the server prints
  * them: a name that the server would not print is not one of its files.
  */
@@ -117,6 +119,43 @@ global_file(const char *p, CmkFileName *name)
 	return relation_file(p, name);
 }
 
+/* Eight hexadecimal digits, as the server prints them. */
+static bool
+take_hex8(const char **p, uint32_t *value)
+{
+	uint32_t	v = 0;
+	int			i;
+
+	for (i = 0; i < 8; i++)
+	{
+		char		c = (*p)[i];
+
+		if (c >= '0' && c <= '9')
+			v = v << 4 | (uint32_t) (c - '0');
+		else if (c >= 'A' && c <= 'F')
+			v = v << 4 | (uint32_t) (c - 'A' + 10);
+		else
+			return false;
+	}
+	*value = v;
+	*p += 8;
+	return true;
+}
+
+static CmkFileKind
+wal_file(const char *p, CmkFileName *name)
+{
+	uint32_t	pid;
+
+	if (take_word(&p, "xlogtemp."))
+		return take_number(&p, &pid) && *p == '\0' ? CMK_FILE_WAL_TEMP : CMK_FILE_OTHER;
+	if (!take_hex8(&p, &name->wal_tli) || !take_hex8(&p, &name->wal_log) ||
+		!take_hex8(&p, &name->wal_seg))
+		return CMK_FILE_OTHER;
+	(void) take_word(&p, ".partial");
+	return *p == '\0' ? CMK_FILE_WAL : CMK_FILE_OTHER;
+}
+
 CmkFileKind
 cmk_filekind(const char *path, CmkFileName *name)
 {
@@ -139,6 +178,11 @@ cmk_filekind(const char *path, CmkFileName *name)
 	}
 	if (take_word(&p, "global/"))
 		return global_file(p, name);
+	if (take_word(&p, "pg_wal/"))
+	{
+		memset(name, 0, sizeof(*name));
+		return wal_file(p, name);
+	}
 	if (take_word(&p, "pg_tblspc/"))
 	{
 		if (tblspc_version == NULL ||

@@ -25,7 +25,9 @@ typedef enum CmkFileKind
 	CMK_FILE_RELATION,
 	CMK_FILE_TEMP_RELATION,		/* tN_M: backend N, relfilenode M */
 	CMK_FILE_CONTROL,			/* global/pg_control */
-	CMK_FILE_PROBE				/* global/pg_cmk.probe, see proof.c */
+	CMK_FILE_PROBE,				/* global/pg_cmk.probe, see proof.c */
+	CMK_FILE_WAL,				/* a segment of WAL, also .partial */
+	CMK_FILE_WAL_TEMP			/* pg_wal/xlogtemp.N: will be a segment or a history */
 } CmkFileKind;
 
 #define CMK_PROBE_FILE		"global/pg_cmk.probe"
@@ -40,6 +42,9 @@ typedef struct CmkFileName
 	uint8_t		fork;
 	uint32_t	segno;
 	uint32_t	backend;		/* of a temporary relation */
+	uint32_t	wal_tli;		/* of a WAL segment: the three numbers of its name */
+	uint32_t	wal_log;
+	uint32_t	wal_seg;
 } CmkFileName;
 
 /*
@@ -48,7 +53,7 @@ typedef struct CmkFileName
  */
 extern void cmk_filekind_init(const char *datadir, const char *version_dir);
 
-/* What path is.  *name is filled for relations only. */
+/* What path is.  *name is filled for relations and WAL segments only. */
 extern CmkFileKind cmk_filekind(const char *path, CmkFileName *name);
 
 /*
