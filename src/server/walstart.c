@@ -28,6 +28,7 @@
 #include "access/xlog_internal.h"
 #include "catalog/pg_control.h"
 #include "common/controldata_utils.h"
+#include "common/file_perm.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 
