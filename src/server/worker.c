@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "postmaster/bgworker_internals.h"
 #include "postmaster/interrupt.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
@@ -38,6 +39,8 @@
 #include "statusfile.h"
 #include "walops.h"
 #include "worker.h"
+
+#define CMK_WORKER_MAIN		"cmk_worker_main"
 
 PGDLLEXPORT void cmk_worker_main(Datum arg);
 
@@ -318,10 +321,31 @@ cmk_worker_init(void)
 	strlcpy(worker.bgw_name, "pg_cmk key worker", BGW_MAXLEN);
 	strlcpy(worker.bgw_type, "pg_cmk key worker", BGW_MAXLEN);
 	strlcpy(worker.bgw_library_name, "pg_cmk", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "cmk_worker_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, CMK_WORKER_MAIN, BGW_MAXLEN);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
 	worker.bgw_start_time = BgWorkerStart_PostmasterStart;
 	worker.bgw_restart_time = 1;
 	if (cmk_has_key())
 		RegisterBackgroundWorker(&worker);
+}
+
+void
+cmk_require_worker(void)
+{
+	slist_iter	iter;
+
+	if (!cmk_has_key() || !IsPostmasterEnvironment)
+		return;
+	slist_foreach(iter, &BackgroundWorkerList)
+	{
+		RegisteredBgWorker *rw = slist_container(RegisteredBgWorker, rw_lnode, iter.cur);
+
+		if (strcmp(rw->rw_worker.bgw_function_name, CMK_WORKER_MAIN) == 0)
+			return;
+	}
+	ereport(FATAL,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("the key worker of pg_cmk cannot be registered"),
+			 errdetail("Nobody would validate the customer-managed key."),
+			 errhint("Increase max_worker_processes, which is %d.", max_worker_processes)));
 }
