@@ -219,6 +219,7 @@ $standby->safe_psql('postgres', 'CHECKPOINT');
 my $conf = slurp_file($primary->data_dir . '/postgresql.conf');
 command_ok(
 	[
+		'pg_cmk', 'exec', '-D', $primary->data_dir, '--',
 		'pg_rewind', '--target-pgdata', $primary->data_dir,
 		'--source-server', $standby->connstr('postgres'), '--no-sync'
 	],
