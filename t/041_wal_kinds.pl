@@ -30,7 +30,7 @@ foreach my $kind (@kinds)
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_cmk');
 	ok(wait_wal_sealed($node), "$name: WAL is sealed");
-	my $first = $node->safe_psql('postgres', 'SELECT pg_walfile_name(pg_current_wal_lsn())');
+	my $first = $node->safe_psql('postgres', 'SELECT pg_walfile_name(pg_current_wal_insert_lsn())');
 	my $script = $node->basedir . '/script.sql';
 	append_to_file($script, "INSERT INTO t SELECT g, '$marker' || g FROM generate_series(1, 200) g;\n");
 	$node->safe_psql('postgres', 'CREATE TABLE t (id int, v text)');
@@ -44,7 +44,13 @@ foreach my $kind (@kinds)
 			$round * 48000, '... and are there after a crash');
 	}
 	is_deeply([ wal_marker_files($node, $marker) ], [], '... none in clear');
-	is(wal_pages($node, $first)->{plain}, 0, '... and no page is plain');
+	ok( wait_until(
+			'recycled plain segments are removed',
+			sub {
+				$node->safe_psql('postgres', 'SELECT cmk.revalidate()');
+				return wal_pages($node, $first)->{plain} == 0;
+			}),
+		'... and no page is plain') or diag(join("\n", @{ wal_pages($node, $first)->{where} }));
 	$node->stop;
 }
 
@@ -84,9 +90,10 @@ foreach my $kind (@kinds)
 
 	# Plain WAL that somebody put there is refused.
 	$node->safe_psql('postgres', q{CHECKPOINT; INSERT INTO t SELECT g, 'x' FROM generate_series(1, 1000) g});
-	my $file = $node->safe_psql('postgres', 'SELECT pg_walfile_name(pg_current_wal_insert_lsn())');
-	my $page = $node->safe_psql('postgres',
-		q{SELECT (pg_walfile_name_offset(pg_current_wal_insert_lsn())).file_offset / 8192});
+	my ($file, $page) = split /\|/, $node->safe_psql('postgres', q{
+		SELECT (pg_walfile_name_offset(redo_lsn)).file_name,
+			(pg_walfile_name_offset(redo_lsn)).file_offset / 8192 + 2
+		FROM pg_control_checkpoint()});
 	$node->stop('immediate');
 	my $path = $node->data_dir . "/pg_wal/$file";
 	my $info = read_bytes($path, $page * 8192 + 2, 2);

@@ -309,7 +309,7 @@ sub wal_marker_files
 =item wal_pages($node_or_dir, [$from])
 
 { sealed, plain, zero, other } pages of the WAL segments from the one of that name on
-(other: without a WAL page's magic).
+(other: without a WAL page's magic), and where some plain ones are.
 
 =cut
 
@@ -317,7 +317,7 @@ sub wal_pages
 {
 	my ($node, $from) = @_;
 	my $dir = ref $node ? $node->data_dir . '/pg_wal' : $node;
-	my %n = (sealed => 0, plain => 0, zero => 0, other => 0);
+	my %n = (sealed => 0, plain => 0, zero => 0, other => 0, where => []);
 
 	foreach my $path (wal_files($dir))
 	{
@@ -334,6 +334,9 @@ sub wal_pages
 			$n{ ($page =~ tr/\0//c) == 0 ? 'zero'
 				: $magic != 0xD110 ? 'other'
 				: $info & 0x8000   ? 'sealed' : 'plain' }++;
+			push @{ $n{where} },
+			  sprintf('%s: timeline %d, %X/%X', $name, (unpack('VVVV', $page))[1, 3, 2])
+			  if $magic == 0xD110 && !($info & 0x8000) && @{ $n{where} || [] } < 5;
 		}
 		close $fh;
 	}

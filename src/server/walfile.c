@@ -509,11 +509,13 @@ is_zeros(const void *buf, size_t n)
 
 /*
  * A temporary file becomes a segment or a timeline's history: a page with a header
- * tells.  Its address tells the place.
+ * tells.  Its address tells the place.  Behind the end of what it copies
+ * XLogFileCopy() writes the last page again and again, where it means zeros.
  */
 static ssize_t
 write_temp(CmkSeamFile *file, int fd, const uint8_t *buf, size_t n, off_t off)
 {
+	static const uint8_t zeros[PAGE];
 	CmkWalHead	head;
 	const CmkRootKey *root;
 	CmkXts	   *x;
@@ -521,9 +523,10 @@ write_temp(CmkSeamFile *file, int fd, const uint8_t *buf, size_t n, off_t off)
 	if (n < PAGE || n % PAGE != 0 || off % PAGE != 0 || is_zeros(buf, n))
 		return cmk_real.pwrite(fd, buf, n, off);
 	cmk_walpage_head(buf, &head);
-	if (head.magic != config->magic ||
-		head.pageaddr % config->segment_size != (uint64_t) off)
+	if (head.magic != config->magic)
 		return cmk_real.pwrite(fd, buf, n, off);
+	if (head.pageaddr % config->segment_size != (uint64_t) off)
+		return cmk_real.pwrite(fd, zeros, PAGE, off);
 
 	file->version = head.pageaddr - (uint64_t) off;
 	root = root_for_new(file->version);

@@ -64,4 +64,7 @@ extern bool cmk_walwork_pending(void);
  */
 extern void cmk_walwork(struct CmkKeyWork *work);
 
+/* Is there plain WAL in pg_wal/ yet, which a checkpoint may recycle at any time? */
+extern bool cmk_walwork_watches(void);
+
 #endif							/* CMK_WALOPS_H */

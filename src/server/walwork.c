@@ -51,6 +51,12 @@ cmk_walwork_pending(void)
 		(cmk_seal_wal || cmk_registry_wal_begin() != 0);
 }
 
+bool
+cmk_walwork_watches(void)
+{
+	return !all_sealed && cmk_registry_wal_begin() != 0 && !RecoveryInProgress();
+}
+
 /* Gives the root its place in memory; returns it. */
 static XLogRecPtr
 choose_place(const CmkRootKey *root)

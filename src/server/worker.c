@@ -44,7 +44,8 @@
 
 PGDLLEXPORT void cmk_worker_main(Datum arg);
 
-#define WAL_NAP_MS	200		/* until recovery is over */
+#define WAL_NAP_MS		200		/* until recovery is over */
+#define WAL_WATCH_MS	1000	/* until no plain WAL is left */
 
 int64
 cmk_boottime(void)
@@ -246,6 +247,11 @@ wait_for_work(CmkKeyWork *work, int64 ms)
 		{
 			cmk_walwork(work);
 			wal_pending = false;
+		}
+		else if (cmk_walwork_watches())
+		{
+			cmk_walwork(work);
+			nap = Min(nap, WAL_WATCH_MS);
 		}
 		nap = wal_pending ? Min(nap, WAL_NAP_MS) : nap;
 

@@ -394,6 +394,12 @@ check_prefix(const char *path, size_t len)
 			rc = unit_fail(__FILE__, __LINE__, "\"%s\" is read as \"%s\"",
 						   copy, printed);
 	}
+	else if (kind == CMK_FILE_WAL || kind == CMK_FILE_WAL_TEMP)
+	{
+		if (strncmp(copy, "pg_wal/", 7) != 0 &&
+			strncmp(copy, DATA_DIR "/pg_wal/", strlen(DATA_DIR) + 8) != 0)
+			rc = unit_fail(__FILE__, __LINE__, "\"%s\" is of kind %d", copy, kind);
+	}
 	else if (kind != CMK_FILE_OTHER && kind != CMK_FILE_TEMP_RELATION)
 		rc = unit_fail(__FILE__, __LINE__, "\"%s\" is of kind %d", copy, kind);
 	free(copy);

@@ -632,6 +632,14 @@ temporary_files(void)
 	CHECK(check_disk(2) == 0);
 	read_disk();
 	CHECK(disk[3] & 0x80);
+
+	/* XLogFileCopy() goes on with the last page where it means zeros */
+	CHECK_INT(lseek(fd, 5 * PAGE, SEEK_SET), 5 * PAGE);
+	for (i = 5; i < PAGES; i++)
+		CHECK_INT(cmk_walfile_write(&f, fd, shadow + 4 * PAGE, PAGE), PAGE);
+	read_disk();
+	for (i = 5 * PAGE; i < SEGMENT; i++)
+		CHECK(disk[i] == 0);
 	close(fd);
 	fd = open_file(&f, O_RDONLY, TLI);
 	CHECK(check_read(&f, fd, SEGMENT, 0) == 0);
