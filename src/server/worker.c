@@ -45,7 +45,7 @@
 PGDLLEXPORT void cmk_worker_main(Datum arg);
 
 #define WAL_NAP_MS		200		/* until recovery is over */
-#define WAL_WATCH_MS	1000	/* until no plain WAL is left */
+#define WAL_WATCH_MS	10000	/* until no plain WAL is left */
 
 int64
 cmk_boottime(void)
