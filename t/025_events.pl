@@ -69,7 +69,9 @@ sub touch { open my $fh, '>', "$dir/$_" or die foreach @_; return }
 sub calls
 {
 	my @lines = -e "$dir/calls" ? split(/\n/, slurp_file("$dir/calls")) : ();
-	return map { decode_json($_) } @lines;
+
+	# In the order of the events: two commands may run at once.
+	return sort { $a->{argv}[2] cmp $b->{argv}[2] } map { decode_json($_) } @lines;
 }
 sub told { return map { "$_->{argv}[0]/$_->{argv}[1]" } @_ }
 

@@ -205,6 +205,7 @@ write_setting(char *url)
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
 	AlterSystemSetConfigFile(stmt);
+	cmk_set_setting(url);
 	SetUserIdAndSecContext(user, security);
 	error_context_stack = context.previous;
 	if (kill(PostmasterPid, SIGHUP) != 0)

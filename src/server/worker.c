@@ -287,7 +287,6 @@ cmk_worker_main(Datum arg)
 		cmk_read_status(&st);
 		cmk_event("root created", &st, st.key_version);
 	}
-	cmk_lockdown_resume();
 	cmk_request_begin();
 
 	work = cmk_keywork_new();
@@ -295,10 +294,12 @@ cmk_worker_main(Datum arg)
 	{
 		CmkHealthStep step;
 
+		cmk_lockdown_resume();
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			cmk_set_setting(cmk_key_url);
 			cmk_keywork_free(work);
 			work = cmk_keywork_new();
 		}
