@@ -12,10 +12,12 @@
  *		pg_waldump		reads any file with a segment's name
  *		pg_rewind		reads the target's pg_wal/; what it copies from the source is
  *						written as it comes, sealed
+ *		pg_resetwal		seals the segment that it makes
  *
  * Nothing of this library is visible to others: the server's module has functions of
  * the same names.
  */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +36,8 @@
 
 static CmkWalConfig config;
 static char wal_dir[PATH_MAX];
-static bool any_directory;
+static bool any_directory;		/* pg_waldump */
+static bool writes;				/* pg_resetwal */
 
 /* ---- which files ---- */
 
@@ -77,6 +80,28 @@ is_in_wal_dir(const char *path, const char *base)
 	return realpath(dir, real) != NULL && strcmp(real, wal_dir) == 0;
 }
 
+/*
+ * pg_resetwal removes all segments before it makes one: their size is learned before.
+ * It works in the data directory.
+ */
+static void
+learn_segment_size(void)
+{
+	DIR		   *dir = opendir(wal_dir);
+	struct dirent *de;
+
+	while (dir != NULL && (de = readdir(dir)) != NULL && config.segment_size == 0)
+	{
+		char		path[PATH_MAX + 300];
+
+		snprintf(path, sizeof(path), "%s/%s", wal_dir, de->d_name);
+		if (strlen(de->d_name) == 24)
+			(void) take_segment_size(path);
+	}
+	if (dir != NULL)
+		closedir(dir);
+}
+
 static int
 tool_opening(const char *path, int flags, CmkSeamFile *file)
 {
@@ -84,11 +109,13 @@ tool_opening(const char *path, int flags, CmkSeamFile *file)
 	char		name[64];
 	CmkFileName parsed;
 
-	if ((flags & O_ACCMODE) != O_RDONLY)
+	if (writes ? !(flags & O_CREAT) || config.segment_size == 0 :
+		(flags & O_ACCMODE) != O_RDONLY)
 		return 0;
 	snprintf(name, sizeof(name), "pg_wal/%s", base);
 	if (strlen(base) > 40 || cmk_filekind(name, &parsed) != CMK_FILE_WAL ||
-		(!any_directory && !is_in_wal_dir(path, base)) || !take_segment_size(path))
+		(!any_directory && !is_in_wal_dir(path, base)) ||
+		(!writes && !take_segment_size(path)))
 		return 0;
 	return cmk_walfile_opening(path, flags, CMK_FILE_WAL, &parsed, file);
 }
@@ -220,7 +247,8 @@ tool_starts(void)
 	int			fd;
 
 	any_directory = strcmp(name, "pg_waldump") == 0;
-	if (fd_text == NULL || !(any_directory || strcmp(name, "pg_rewind") == 0))
+	writes = strcmp(name, "pg_resetwal") == 0;
+	if (fd_text == NULL || !(any_directory || writes || strcmp(name, "pg_rewind") == 0))
 		return;
 	fd = atoi(fd_text);
 	if (pread(fd, &key, sizeof(key), 0) != sizeof(key) ||
@@ -231,4 +259,6 @@ tool_starts(void)
 	*(void **) &reg = dlsym(RTLD_DEFAULT, "cmk_seam_register");
 	if (reg == NULL || reg(&ops, &cmk_real) < 0)
 		fail("pg_cmk_seam.so is not in the process");
+	if (writes)
+		learn_segment_size();
 }
