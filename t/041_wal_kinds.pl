@@ -58,7 +58,7 @@ foreach my $kind (@kinds)
 
 {
 	my $marker = new_marker();
-	my $node = new_cmk_node('born_plain', kek => undef, extension => 0, allows_streaming => 1,
+	my $node = new_cmk_node('born_plain', kek => undef, extension => 0, allows_streaming => 1, has_archiving => 1,
 		conf => "wal_recycle = on\nmin_wal_size = 160MB\n");
 
 	$node->safe_psql('postgres', 'CREATE TABLE t (id int, v text)');
@@ -141,7 +141,23 @@ foreach my $kind (@kinds)
 			$s->name . ' recovers from a crash there');
 		is_deeply([ wal_marker_files($s, $marker) ], [], $s->name . ': no row in clear');
 	}
-	$_->stop foreach $standby, $node;
+
+	# A backup from before there was a key: replay brings both roots, then what they seal.
+	my $old = PostgreSQL::Test::Cluster->new('old');
+	my $file2 = $node->safe_psql('postgres', 'SELECT pg_walfile_name(pg_current_wal_lsn())');
+	$node->safe_psql('postgres', q{SELECT pg_switch_wal()});
+	ok($node->poll_query_until('postgres',
+			"SELECT coalesce(last_archived_wal, '') >= '$file2' FROM pg_stat_archiver"),
+		'all is archived');
+	$old->init_from_backup($node, 'plain', has_restoring => 1);
+	$old->append_conf('postgresql.conf', "pg_cmk.key = 'file://" . $node->basedir . "/kek.pem'\n"
+		  . "archive_mode = off\nrecovery_target_timeline = latest\n");
+	$old->start;
+	ok($old->poll_query_until('postgres', "SELECT count(*) = 1000 FROM t WHERE v = '$marker'"),
+		'a backup from before the first key replays all of it');
+	is($old->safe_psql('postgres', 'SELECT wal_sealed, root_id FROM cmk.status'), 't|2',
+		'... and has the same roots');
+	$_->stop foreach $standby, $old, $node;
 }
 
 done_testing();
