@@ -85,6 +85,9 @@ my $newer = $kv->rotate_key('other', 'kek');
 is($node->safe_psql('postgres', "SELECT cmk.set_key('$other->{kid}')"), $other->{kid}, 'an older version');
 governs($other->{kid}, 'a version');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM cmk.recipients'), 4, 'all of them are recipients');
+$node->safe_psql('postgres', "SELECT cmk.set_key('" . ($other->{kid} =~ s/^https/HTTPS/r =~ s/kek/KEK/r) . "/')");
+governs($other->{kid}, 'the same in another spelling');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM cmk.recipients'), 4, 'which is no other recipient');
 is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT substr(event, 1, 7) || ' ' || (detail LIKE 'https://%'), ',') FROM cmk.events WHERE event = 'key set'"),
 	'key set true', 'cmk.events has them');
 

@@ -136,6 +136,7 @@ set_key(CmkKeyWork *work, const char *url)
 		return;
 	}
 	strcpy(req.url, url);
+	cmk_key_url_normalize(req.url);
 	cmk_execute_request(work, &req, &current.outcome);
 }
 

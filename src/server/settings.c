@@ -198,6 +198,7 @@ check_key(char **newval, void **extra, GucSource source)
 {
 	CmkError	err;
 
+	cmk_key_url_normalize(*newval);
 	if (cmk_shared == NULL || InitializingParallelWorker)
 		return true;
 	if ((*newval)[0] == '\0')

@@ -150,6 +150,7 @@ set_url(CmkRequest *req, text *url)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key URL is too long")));
 	strlcpy(req->url, s, sizeof(req->url));
+	cmk_key_url_normalize(req->url);
 }
 
 /* ---- cmk.set_key() ---- */
