@@ -27,6 +27,10 @@ CLI_OBJS = $(patsubst %.c,%.o,$(wildcard src/cli/*.c))
 SEAM_OBJS = $(patsubst %.c,%.o,$(wildcard src/seam/*.c))
 OBJS = $(SERVER_OBJS) $(PLAIN_OBJS)
 
+# What pg_cmk_exec.so shares with the server.
+EXEC_OBJS = src/exec/tool.o $(filter src/seal/% src/keyring/%,$(PLAIN_OBJS)) \
+	$(patsubst %,src/server/%.o,filekind relfile relfile_key walfile walkey)
+
 SHLIB_LINK = -lcrypto -lssl -lcurl -lcjson -lz
 
 PG_CFLAGS = -std=gnu99 -O2 -Wextra -Werror -MMD -MP
@@ -35,11 +39,12 @@ PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
 # The seam is a library of its own, and the command a program.
 SEAM = pg_cmk_seam$(DLSUFFIX)
 COMMAND = pg_cmk
+EXEC = pg_cmk_exec$(DLSUFFIX)
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 REGRESS_OPTS = --load-extension=pg_cmk
 TAP_TESTS = 1
-EXTRA_CLEAN = $(SEAM) $(SEAM_OBJS) $(COMMAND) $(CLI_OBJS) $(DEPS) results regression.diffs \
+EXTRA_CLEAN = $(EXEC) src/exec/tool.o $(SEAM) $(SEAM_OBJS) $(COMMAND) $(CLI_OBJS) $(DEPS) results regression.diffs \
 	regression.out tmp_check bench/pagecost
 
 # Nothing of this is worth inlining into queries: no bitcode.
@@ -49,10 +54,10 @@ PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-DEPS = $(patsubst %.o,%.d,$(OBJS) $(CLI_OBJS) $(SEAM_OBJS))
+DEPS = $(patsubst %.o,%.d,$(OBJS) $(CLI_OBJS) $(SEAM_OBJS) src/exec/tool.o)
 -include $(wildcard $(DEPS))
 
-all: $(SEAM) $(COMMAND)
+all: $(SEAM) $(COMMAND) $(EXEC)
 
 # The signatures of hooks and SQL functions are the server's, not ours.
 $(SERVER_OBJS): CFLAGS += -Wno-unused-parameter
@@ -60,7 +65,7 @@ $(SERVER_OBJS): CFLAGS += -Wno-unused-parameter
 # As the server's own CPPFLAGS, without the include directories.
 PLAIN_CPPFLAGS = -D_GNU_SOURCE -D_FORTIFY_SOURCE=2
 
-$(PLAIN_OBJS) $(CLI_OBJS): %.o: %.c
+$(PLAIN_OBJS) $(CLI_OBJS) src/exec/tool.o: %.o: %.c
 	$(CC) $(CFLAGS) $(PLAIN_CPPFLAGS) -c -o $@ $<
 
 src/seal/checksum.o: PLAIN_CPPFLAGS += -isystem $(includedir_server) \
@@ -74,6 +79,12 @@ $(SEAM_OBJS): %.o: %.c
 $(SEAM): $(SEAM_OBJS)
 	$(CC) $(CFLAGS) -shared -o $@ $^ $(LDFLAGS) -ldl
 
+# Nothing of it may be taken for the server module's: no name is exported.
+$(EXEC): $(EXEC_OBJS) src/exec/hidden.map
+	$(CC) $(CFLAGS) -shared -o $@ $(EXEC_OBJS) -Wl,--version-script=src/exec/hidden.map \
+		$(LDFLAGS) -lcrypto -lcjson -ldl
+
+src/cli/exec.o: PLAIN_CPPFLAGS += -DCMK_PKGLIBDIR='"$(pkglibdir)"'
 src/cli/main.o: pg_cmk.control
 src/cli/main.o: PLAIN_CPPFLAGS += -DCMK_VERSION='"$(shell \
 	sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)"'
@@ -86,15 +97,16 @@ $(OBJS) $(CLI_OBJS) $(SEAM_OBJS): Makefile
 
 .PHONY: install-seam install-command uninstall-seam
 install: install-seam install-command
-install-seam: $(SEAM) installdirs
+install-seam: $(SEAM) $(EXEC) installdirs
 	$(INSTALL_SHLIB) $(SEAM) '$(DESTDIR)$(pkglibdir)/$(SEAM)'
+	$(INSTALL_SHLIB) $(EXEC) '$(DESTDIR)$(pkglibdir)/$(EXEC)'
 install-command: $(COMMAND) installdirs
 	$(MKDIR_P) '$(DESTDIR)$(bindir)'
 	$(INSTALL_PROGRAM) $(COMMAND) '$(DESTDIR)$(bindir)/$(COMMAND)'
 
 uninstall: uninstall-seam
 uninstall-seam:
-	rm -f '$(DESTDIR)$(pkglibdir)/$(SEAM)' '$(DESTDIR)$(bindir)/$(COMMAND)'
+	rm -f '$(DESTDIR)$(pkglibdir)/$(SEAM)' '$(DESTDIR)$(pkglibdir)/$(EXEC)' '$(DESTDIR)$(bindir)/$(COMMAND)'
 
 .PHONY: check-unit conformance conformance-recovery bench format-check
 UNIT_DIRS = t/unit t/unit/seam

@@ -55,6 +55,9 @@ sub catch_up
 	my ($from, $to) = @_;
 
 	$from->wait_for_catchup($to, 'replay', $from->lsn('insert'));
+	# A root that came with WAL: its key is validated before sessions come in.
+	$to->poll_query_until('postgres', 'SELECT true');
+
 	# A restartpoint brings the standby's pages to its disk.
 	$from->safe_psql('postgres', 'CHECKPOINT');
 	$from->wait_for_catchup($to, 'replay', $from->lsn('insert'));
@@ -219,6 +222,7 @@ $standby->safe_psql('postgres', 'CHECKPOINT');
 my $conf = slurp_file($primary->data_dir . '/postgresql.conf');
 command_ok(
 	[
+		'pg_cmk', 'exec', '-D', $primary->data_dir, '--',
 		'pg_rewind', '--target-pgdata', $primary->data_dir,
 		'--source-server', $standby->connstr('postgres'), '--no-sync'
 	],

@@ -106,7 +106,7 @@ sub reuse
 	$node->safe_psql('postgres', "DROP TABLE $old; VACUUM pg_class");
 	settle_deaths($node) if $settle;
 	$node->stop;
-	command_ok([ 'pg_resetwal', '-f', '-o', $filenode, '-D', $node->data_dir ],
+	command_ok([ 'pg_cmk', 'exec', '-D', $node->data_dir, '--', 'pg_resetwal', '-f', '-o', $filenode, '-D', $node->data_dir ],
 		"$what: pg_resetwal");
 	$node->start;
 	$node->safe_psql('postgres',

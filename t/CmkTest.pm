@@ -49,6 +49,7 @@ use Test::More;
 our @EXPORT = qw(
   make_kek new_cmk_node cmk_conf new_marker
   wait_until log_since start_fails
+  wait_wal_sealed wal_files wal_marker_files wal_pages
   data_files marker_files file_contains copy_tree
   page_counts relations_of sealed_faults index_faults
   keys_path keys_records keys_text relation_files orphan_records live_dead
@@ -258,6 +259,88 @@ sub file_contains
 	}
 	close $fh;
 	return 0;
+}
+
+=item wait_wal_sealed($node)
+
+The worker begins to seal WAL when recovery is over: true once it has.
+
+=cut
+
+sub wait_wal_sealed
+{
+	my ($node) = @_;
+	return wait_until('WAL is sealed',
+		sub { ($node->psql('postgres', 'SELECT wal_sealed FROM cmk.status'))[1] eq 't' });
+}
+
+=item wal_files($dir)
+
+All files of a directory, without those below it.
+
+=cut
+
+sub wal_files
+{
+	my ($dir) = @_;
+
+	opendir(my $dh, $dir) or croak "opendir $dir: $!";
+	my @files = sort grep { -f } map { "$dir/$_" } readdir $dh;
+	closedir $dh;
+	return @files;
+}
+
+=item wal_marker_files($node_or_dir, $marker)
+
+The files of a WAL directory (of a node's pg_wal) in which the marker stands.
+
+=cut
+
+sub wal_marker_files
+{
+	my ($node, $marker) = @_;
+	my $dir = ref $node ? $node->data_dir . '/pg_wal' : $node;
+	my @hits = grep { file_contains($_, $marker) } wal_files($dir);
+
+	s/^\Q$dir\E\/// foreach @hits;
+	return @hits;
+}
+
+=item wal_pages($node_or_dir, [$from])
+
+{ sealed, plain, zero, other } pages of the WAL segments from the one of that name on
+(other: without a WAL page's magic), and where some plain ones are.
+
+=cut
+
+sub wal_pages
+{
+	my ($node, $from) = @_;
+	my $dir = ref $node ? $node->data_dir . '/pg_wal' : $node;
+	my %n = (sealed => 0, plain => 0, zero => 0, other => 0, where => []);
+
+	foreach my $path (wal_files($dir))
+	{
+		my ($name) = $path =~ m{/([0-9A-F]{24})(\.partial)?$} or next;
+		my $page;
+
+		next if defined $from && $name lt $from;
+		sysopen(my $fh, $path, O_RDONLY) or next;
+		binmode $fh;
+		while ((sysread($fh, $page, PAGE_SIZE) || 0) == PAGE_SIZE)
+		{
+			my ($magic, $info) = unpack('vv', $page);
+
+			$n{ ($page =~ tr/\0//c) == 0 ? 'zero'
+				: $magic != 0xD110 ? 'other'
+				: $info & 0x8000   ? 'sealed' : 'plain' }++;
+			push @{ $n{where} },
+			  sprintf('%s: timeline %d, %X/%X', $name, (unpack('VVVV', $page))[1, 3, 2])
+			  if $magic == 0xD110 && !($info & 0x8000) && @{ $n{where} || [] } < 5;
+		}
+		close $fh;
+	}
+	return \%n;
 }
 
 =item marker_files($node_or_dir, $marker)

@@ -10,6 +10,7 @@
 #define CMK_CLI_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "../vault/kek.h"
@@ -31,6 +32,8 @@ typedef struct CmkCli
 	const char **sets;			/* NAME=VALUE, NULL-terminated */
 	const char *from;			/* set-key: the key that opens the root */
 	const char *url;			/* the argument, or NULL */
+	char	  **args;			/* exec: the tool and its arguments */
+	int			cwd;			/* the directory in which the command was started */
 	int			wait;			/* seconds to wait for an answer */
 	bool		json;
 } CmkCli;
@@ -39,9 +42,13 @@ extern int	cmk_command_status(const CmkCli *cli);
 extern int	cmk_command_revalidate(const CmkCli *cli);
 extern int	cmk_command_set_key(const CmkCli *cli);
 extern int	cmk_command_versions(const CmkCli *cli);
+extern int	cmk_command_exec(const CmkCli *cli);
 
 /* set-key on a stopped server; in the data directory, locked. */
 extern int	cmk_set_key_offline(const CmkCli *cli);
+
+/* The current root key, opened as the server would; in the data directory.  0 or -1, said. */
+extern int	cmk_open_root_offline(const CmkCli *cli, uint8_t *root);
 
 /* ---- report.c ---- */
 

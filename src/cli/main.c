@@ -10,6 +10,7 @@
  * (cmk_vault_read_environment), and no core dump is left.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -37,6 +38,7 @@ static const struct
 	{"revalidate", "Dw", 0, 0, CMK_EXIT_UNKNOWN, cmk_command_revalidate},
 	{"set-key", "Dwfco", 1, 1, CMK_EXIT_FAILED, cmk_command_set_key},
 	{"versions", "Dco", 0, 1, CMK_EXIT_FAILED, cmk_command_versions},
+	{"exec", "Dfco", 1, INT_MAX, CMK_EXIT_FAILED, cmk_command_exec},
 };
 
 #define N_COMMANDS	((int) (sizeof(commands) / sizeof(commands[0])))
@@ -61,12 +63,14 @@ help(void)
 		   "  pg_cmk revalidate [-D DATADIR] [--wait SECONDS]\n"
 		   "  pg_cmk set-key    [-D DATADIR] [--wait SECONDS] URL\n"
 		   "  pg_cmk set-key    [-D DATADIR] [--from URL] [-c NAME=VALUE] [--config-file FILE] URL\n"
-		   "  pg_cmk versions   [-D DATADIR] [-c NAME=VALUE] [--config-file FILE] [URL]\n\n"
+		   "  pg_cmk versions   [-D DATADIR] [-c NAME=VALUE] [--config-file FILE] [URL]\n"
+		   "  pg_cmk exec       [-D DATADIR] [--from URL] [-c NAME=VALUE] [--config-file FILE] -- TOOL [ARGUMENT]...\n\n"
 		   "Commands:\n"
 		   "  status            what the server last said of its key\n"
 		   "  revalidate        have a running server look at its key now\n"
 		   "  set-key           another key or key version governs, of a running server or a stopped one\n"
-		   "  versions          list the versions of a key in a vault\n\n");
+		   "  versions          list the versions of a key in a vault\n"
+		   "  exec              run pg_waldump, pg_rewind or pg_resetwal on sealed WAL\n\n");
 	printf("Options:\n"
 		   "  -D, --pgdata=DATADIR    location of the data directory (default: PGDATA)\n"
 		   "  -j, --json              print one JSON object\n"
@@ -177,7 +181,8 @@ read_command_line(CmkCli *cli, int which, int argc, char **argv)
 			return -1;
 	}
 	if (argc - optind < commands[which].min_args)
-		usage_error("a key URL is wanted by command", cli->command);
+		usage_error(strcmp(cli->command, "exec") == 0 ? "a tool is wanted by command" :
+					"a key URL is wanted by command", cli->command);
 	else if (argc - optind > commands[which].max_args)
 		usage_error("too many arguments, the first one is", argv[optind + commands[which].max_args]);
 	else if (cli->datadir == NULL || cli->datadir[0] == '\0')
@@ -187,6 +192,7 @@ read_command_line(CmkCli *cli, int which, int argc, char **argv)
 		if (argv[optind] != NULL)
 			cmk_key_url_normalize(argv[optind]);
 		cli->url = argv[optind];
+		cli->args = argv + optind;
 		return 0;
 	}
 	return -1;
@@ -239,6 +245,7 @@ main(int argc, char **argv)
 	cli.command = argv[1];
 	cli.datadir = getenv("PGDATA");
 	cli.wait = WAIT_S;
+	cli.cwd = open(".", O_PATH | O_CLOEXEC);
 	argv[1] = argv[0];
 	if (read_command_line(&cli, which, argc - 1, argv + 1) < 0 || prepare(&cli) < 0)
 		return commands[which].on_error;

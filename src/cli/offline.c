@@ -300,31 +300,59 @@ set_key(Offline *off)
 	return result;
 }
 
+/* Settings, memory for the root, and a way to the key.  0 or -1, said. */
+static int
+begin(Offline *off, const CmkCli *cli)
+{
+	CmkError	err;
+
+	memset(off, 0, sizeof(*off));
+	off->cli = cli;
+	if (cmk_read_settings(cli, &off->settings, &err) < 0 ||
+		cmk_secret_create(&off->region, sizeof(Keys), sizeof(Keys), &err) < 0)
+		return say_error(&err);
+	off->keys = off->region.base;
+	off->kek = cmk_kek_new(&off->settings.vault, &err);
+	if (off->kek == NULL)
+	{
+		cmk_secret_destroy(&off->region);
+		return say_error(&err);
+	}
+	return 0;
+}
+
+static void
+end(Offline *off)
+{
+	cmk_kek_free(off->kek);
+	cmk_rootfile_free(&off->rf);
+	cmk_secret_destroy(&off->region);
+}
+
 int
 cmk_set_key_offline(const CmkCli *cli)
 {
 	static Offline off;
-	CmkError	err;
 	int			result;
 
-	off.cli = cli;
-	if (cmk_read_settings(cli, &off.settings, &err) < 0 ||
-		cmk_secret_create(&off.region, sizeof(Keys), sizeof(Keys), &err) < 0)
-	{
-		cmk_say_error(&err);
+	if (begin(&off, cli) < 0)
 		return CMK_EXIT_FAILED;
-	}
-	off.keys = off.region.base;
-	off.kek = cmk_kek_new(&off.settings.vault, &err);
-	if (off.kek == NULL)
-	{
-		cmk_say_error(&err);
-		result = CMK_EXIT_FAILED;
-	}
-	else
-		result = set_key(&off);
-	cmk_kek_free(off.kek);
-	cmk_rootfile_free(&off.rf);
-	cmk_secret_destroy(&off.region);
+	result = set_key(&off);
+	end(&off);
+	return result;
+}
+
+int
+cmk_open_root_offline(const CmkCli *cli, uint8_t *root)
+{
+	static Offline off;
+	int			result;
+
+	if (begin(&off, cli) < 0)
+		return -1;
+	result = open_root(&off);
+	if (result == 0)
+		memcpy(root, off.keys->root, CMK_ROOT_KEY_SIZE);
+	end(&off);
 	return result;
 }

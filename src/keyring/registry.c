@@ -229,6 +229,78 @@ cmk_registry_root_by_id(uint32_t id)
 	return NULL;
 }
 
+const CmkRootKey *
+cmk_registry_wal_root(uint64_t lsn)
+{
+	const CmkRootKey *best = NULL;
+	uint64_t	best_from = 0;
+	uint32_t	best_id = 0;
+	int			i;
+
+	for (i = 0; i < CMK_MAX_ROOTS; i++)
+	{
+		uint32_t	id = load_acquire(&cmk_reg->roots[i].id);
+		uint64_t	from;
+
+		if (id == 0)
+			continue;
+		from = load_acquire(&cmk_reg->roots[i].wal_from);
+		if (from == 0 || from > lsn || from < best_from ||
+			(from == best_from && id < best_id))
+			continue;
+		best = &cmk_reg->roots[i];
+		best_from = from;
+		best_id = id;
+	}
+	return best;
+}
+
+const CmkRootKey *
+cmk_registry_root_of_generation(unsigned generation, const CmkRootKey *before)
+{
+	uint32_t	limit = before != NULL ? before->id : UINT32_MAX;
+	uint32_t	best = 0;
+	int			i;
+
+	for (i = 0; i < CMK_MAX_ROOTS; i++)
+	{
+		uint32_t	id = load_acquire(&cmk_reg->roots[i].id);
+
+		if (id != 0 && id % 16 == generation && id < limit && id > best)
+			best = id;
+	}
+	return cmk_registry_root_by_id(best);
+}
+
+uint64_t
+cmk_registry_wal_begin(void)
+{
+	uint64_t	begin = 0;
+	int			i;
+
+	for (i = 0; i < CMK_MAX_ROOTS; i++)
+	{
+		uint64_t	from;
+
+		if (load_acquire(&cmk_reg->roots[i].id) == 0)
+			continue;
+		from = load_acquire(&cmk_reg->roots[i].wal_from);
+		if (from != 0 && (begin == 0 || from < begin))
+			begin = from;
+	}
+	return begin;
+}
+
+void
+cmk_registry_set_wal_from(uint32_t id, uint64_t lsn)
+{
+	int			i;
+
+	for (i = 0; id != 0 && lsn != 0 && i < CMK_MAX_ROOTS; i++)
+		if (load_acquire(&cmk_reg->roots[i].id) == id)
+			store_release(&cmk_reg->roots[i].wal_from, lsn);
+}
+
 const uint8_t *
 cmk_registry_ephemeral(void)
 {
@@ -330,15 +402,22 @@ cmk_registry_set_roots(const CmkRootKey *roots, int n, uint32_t current,
 		store_release(&r->id, 0);
 		cmk_cleanse(r->key, sizeof(r->key));
 		cmk_cleanse(r->salt, sizeof(r->salt));
+		cmk_cleanse(r->wal_key, sizeof(r->wal_key));
+		store_release(&r->wal_from, 0);
 	}
 	for (j = 0; j < n; j++)
 	{
 		if (cmk_registry_root_by_id(roots[j].id) != NULL)
+		{
+			cmk_registry_set_wal_from(roots[j].id, roots[j].wal_from);
 			continue;
+		}
 		for (i = 0; cmk_reg->roots[i].id != 0; i++)
 			;
 		memcpy(cmk_reg->roots[i].key, roots[j].key, CMK_ROOT_KEY_SIZE);
 		memcpy(cmk_reg->roots[i].salt, roots[j].salt, CMK_SALT_SIZE);
+		memcpy(cmk_reg->roots[i].wal_key, roots[j].wal_key, sizeof(roots[j].wal_key));
+		store_release(&cmk_reg->roots[i].wal_from, roots[j].wal_from);
 		store_release(&cmk_reg->roots[i].id, roots[j].id);
 	}
 	store_release(&cmk_reg->current, current);

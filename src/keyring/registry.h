@@ -47,6 +47,8 @@ typedef struct CmkRootKey
 	uint32_t	id;				/* 0: none */
 	uint8_t		salt[CMK_SALT_SIZE];
 	uint8_t		key[CMK_ROOT_KEY_SIZE];
+	uint64_t	wal_from;		/* seals WAL from here on; 0: not yet */
+	uint8_t		wal_key[CMK_DEK_SIZE];	/* derived from key */
 } CmkRootKey;
 
 /* A record of the file that could not be used. */
@@ -106,6 +108,23 @@ extern uint32_t cmk_registry_count(void);	/* live DEKs */
 extern const CmkRootKey *cmk_registry_root(void);
 extern const CmkRootKey *cmk_registry_root_by_id(uint32_t id);
 
+/*
+ * The open root by which WAL of a segment that starts at lsn is sealed: of those
+ * whose wal_from is not behind it the one with the highest, the newest of equals.
+ * NULL: none, WAL is plain there.
+ */
+extern const CmkRootKey *cmk_registry_wal_root(uint64_t lsn);
+
+/*
+ * The open root whose number is generation modulo 16 and below that of before
+ * (NULL: any), the newest such; NULL if there is none.
+ */
+extern const CmkRootKey *cmk_registry_root_of_generation(unsigned generation,
+														 const CmkRootKey *before);
+
+/* Where WAL begins to be sealed, by any open root; 0: nowhere. */
+extern uint64_t cmk_registry_wal_begin(void);
+
 /* 32 random bytes, new at each start of the postmaster: for temporary files. */
 extern const uint8_t *cmk_registry_ephemeral(void);
 
@@ -120,11 +139,16 @@ extern uint32_t cmk_registry_damaged(CmkDamaged *list, uint32_t max);
 extern void cmk_registry_reset(void);	/* forget all DEKs, roots stay */
 /*
  * These roots are open from now, and no others (n 0, current 0: none).  One that
- * stays open keeps its address.  -1, and nothing changed, if current is not
+ * stays open keeps its address, and its wal_from if it is not given another.  -1, and nothing changed, if current is not
  * among them or a number has another key than the one that is open.
  */
 extern int	cmk_registry_set_roots(const CmkRootKey *roots, int n,
 								   uint32_t current, CmkError *err);
+/*
+ * An open root seals WAL from lsn on.  One that has a position already keeps it
+ * if lsn is 0.  Nothing happens if no root of that number is open.
+ */
+extern void cmk_registry_set_wal_from(uint32_t id, uint64_t lsn);
 /*
  * Takes a free slot without making it visible: the one that has been free
  * longest, after a load the lowest.  -1 with CMK_ERR_LIMIT: full.

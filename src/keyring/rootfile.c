@@ -11,6 +11,7 @@
  *
  *		"pg_cmk root.json"	sysid						the HMAC of the file
  *		"pg_cmk root wrap"	older id, newer id, sysid	AES-KW of an older root
+ *		"pg_cmk wal"		sysid						WAL pages, 64 bytes
  *
  * (integers little-endian, ids of 4 bytes, sysid of 8).  The HMAC is checked
  * after the KEK has opened the current root, so it also proves that the root is
@@ -211,6 +212,20 @@ cmk_rootfile_add_root(CmkRootFile *rf,
 	return rc;
 }
 
+/* The key of the WAL pages that this root seals; its halves differ, as XTS needs. */
+static int
+wal_key(const uint8_t root[CMK_ROOT_KEY_SIZE], uint64_t sysid,
+		uint8_t key[CMK_DEK_SIZE])
+{
+	uint8_t		context[8];
+
+	cmk_put64(context, sysid);
+	if (cmk_kdf(root, CMK_ROOT_KEY_SIZE, "pg_cmk wal", context, sizeof(context),
+				key, CMK_DEK_SIZE) < 0)
+		return -1;
+	return cmk_equal(key, key + CMK_DEK_SIZE / 2, CMK_DEK_SIZE / 2) ? -1 : 0;
+}
+
 /* Opens root number i; those after it, one of which wraps it, are open. */
 static int
 open_root(const CmkRootFile *rf, int i, CmkKeyWrap *kw, CmkRootKey *keys)
@@ -246,6 +261,7 @@ cmk_rootfile_open_all(const CmkRootFile *rf, const char *name,
 	{
 		keys[i].id = rf->roots[i].id;
 		memcpy(keys[i].salt, rf->roots[i].salt, CMK_SALT_SIZE);
+		keys[i].wal_from = rf->roots[i].wal_from;
 		if (i == rf->nroots - 1)
 			memcpy(keys[i].key, current, CMK_ROOT_KEY_SIZE);
 		else if (open_root(rf, i, kw, keys) < 0)
@@ -258,6 +274,15 @@ cmk_rootfile_open_all(const CmkRootFile *rf, const char *name,
 							"Root key %" PRIu32 " cannot be opened with root key %" PRIu32 ", which wraps it.",
 							rf->roots[i].id, rf->roots[i].by_root_id);
 			return cmk_fail_hint(err, CMK_ROOTFILE_RESTORE);
+		}
+		if (wal_key(keys[i].key, rf->sysid, keys[i].wal_key) < 0)
+		{
+			cmk_cleanse(keys, rf->nroots * sizeof(CmkRootKey));
+			cmk_keywrap_free(kw);
+			errno = 0;
+			return cmk_fail(err, CMK_ERR_CRYPTO,
+							"could not derive the WAL key of root key %" PRIu32,
+							rf->roots[i].id);
 		}
 	}
 	cmk_keywrap_free(kw);

@@ -13,6 +13,8 @@
  *		pg_replslot/SLOT/xid-….spill, pg_notify/HEX
  *		pg_stat_tmp/pgss_query_texts.stat, pg_stat/pg_stat_statements.stat[.tmp]
  *
+ *		pg_wal/TTTTTTTTLLLLLLLLSSSSSSSS[.partial], pg_wal/xlogtemp.PID
+ *
  * Numbers of relations have no sign, no leading zero and fit in 32 bits, as the server prints
  * them: a name that the server would not print is not one of its files.
  */
@@ -165,6 +167,43 @@ notify_file(const char *p, CmkFileName *name)
 	return CMK_FILE_NOTIFY;
 }
 
+/* Eight hexadecimal digits, as the server prints them. */
+static bool
+take_hex8(const char **p, uint32_t *value)
+{
+	uint32_t	v = 0;
+	int			i;
+
+	for (i = 0; i < 8; i++)
+	{
+		char		c = (*p)[i];
+
+		if (c >= '0' && c <= '9')
+			v = v << 4 | (uint32_t) (c - '0');
+		else if (c >= 'A' && c <= 'F')
+			v = v << 4 | (uint32_t) (c - 'A' + 10);
+		else
+			return false;
+	}
+	*value = v;
+	*p += 8;
+	return true;
+}
+
+static CmkFileKind
+wal_file(const char *p, CmkFileName *name)
+{
+	uint32_t	pid;
+
+	if (take_word(&p, "xlogtemp."))
+		return take_number(&p, &pid) && *p == '\0' ? CMK_FILE_WAL_TEMP : CMK_FILE_OTHER;
+	if (!take_hex8(&p, &name->wal_tli) || !take_hex8(&p, &name->wal_log) ||
+		!take_hex8(&p, &name->wal_seg))
+		return CMK_FILE_OTHER;
+	(void) take_word(&p, ".partial");
+	return *p == '\0' ? CMK_FILE_WAL : CMK_FILE_OTHER;
+}
+
 CmkFileKind
 cmk_filekind(const char *path, CmkFileName *name)
 {
@@ -189,6 +228,11 @@ cmk_filekind(const char *path, CmkFileName *name)
 	}
 	if (take_word(&p, "global/"))
 		return global_file(p, name);
+	if (take_word(&p, "pg_wal/"))
+	{
+		memset(name, 0, sizeof(*name));
+		return wal_file(p, name);
+	}
 	if (take_word(&p, "pg_tblspc/"))
 	{
 		if (tblspc_version == NULL ||

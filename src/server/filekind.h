@@ -30,7 +30,9 @@ typedef enum CmkFileKind
 	CMK_FILE_SPILL,				/* pg_replslot/SLOT/xid-*.spill */
 	CMK_FILE_TEXTS,				/* query texts of pg_stat_statements */
 	CMK_FILE_STATEMENTS,		/* … and all it keeps, over a restart */
-	CMK_FILE_NOTIFY				/* pg_notify/SEGMENT */
+	CMK_FILE_NOTIFY,			/* pg_notify/SEGMENT */
+	CMK_FILE_WAL,				/* a segment of WAL, also .partial */
+	CMK_FILE_WAL_TEMP			/* pg_wal/xlogtemp.N: will be a segment or a history */
 } CmkFileKind;
 
 #define CMK_PROBE_FILE		"global/pg_cmk.probe"
@@ -49,6 +51,9 @@ typedef struct CmkFileName
 	uint8_t		fork;
 	uint32_t	segno;
 	uint32_t	backend;		/* of a temporary relation */
+	uint32_t	wal_tli;		/* of a WAL segment: the three numbers of its name */
+	uint32_t	wal_log;
+	uint32_t	wal_seg;
 } CmkFileName;
 
 /*
@@ -58,8 +63,8 @@ typedef struct CmkFileName
 extern void cmk_filekind_init(const char *datadir, const char *version_dir);
 
 /*
- * What path is.  *name is filled for relations only, and its segno for what is
- * CMK_FILE_NOTIFY.
+ * What path is.  *name is filled for relations and WAL segments only, and its segno
+ * for what is CMK_FILE_NOTIFY.
  */
 extern CmkFileKind cmk_filekind(const char *path, CmkFileName *name);
 

@@ -20,6 +20,7 @@
 #include "rootopen.h"
 #include "settings.h"
 #include "state.h"
+#include "walops.h"
 
 /* The reader that the startup process replays with, once it showed itself. */
 static XLogReaderState *replaying = NULL;
@@ -137,6 +138,7 @@ redo_root(XLogReaderState *record)
 		XLogFlush(record->EndRecPtr);
 		if (cmk_take_root(&theirs, have ? &ours : NULL, &err) < 0)
 			cmk_report(FATAL, &err);
+		cmk_wal_take_positions(&theirs, have ? &ours : NULL);
 		ereport(LOG,
 				(errmsg("pg_cmk: root key %u came with WAL", theirs.current_root)));
 	}

@@ -24,6 +24,7 @@
 #include "reexec.h"
 #include "settings.h"
 #include "state.h"
+#include "walops.h"
 
 PG_MODULE_MAGIC;
 
@@ -86,6 +87,7 @@ _PG_init(void)
 	cmk_require_seam();
 	define_settings();
 	cmk_settings_init();
+	cmk_walops_define();
 	cmk_worker_init();
 	MarkGUCPrefixReserved("pg_cmk");
 	cmk_state_init();

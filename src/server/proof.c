@@ -28,6 +28,7 @@
 #include "proof.h"
 #include "relfile.h"
 #include "seamops.h"
+#include "walops.h"
 
 #define PROOF_TEXT		"pg_cmk: this text must not be on disk"
 
@@ -50,6 +51,7 @@ cmk_register_seam(void)
 		no_seam("The library pg_cmk_seam.so is not in the process");
 	cmk_filekind_init(DataDir, TABLESPACE_VERSION_DIRECTORY);
 	cmk_seamops_init();
+	cmk_walops_init();
 	if (reg(&cmk_file_ops, &cmk_real) < 0)
 		ereport(FATAL,
 				(errmsg("could not register with pg_cmk_seam.so: %m"),

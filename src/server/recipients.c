@@ -31,6 +31,7 @@
 #include "seamops.h"
 #include "settings.h"
 #include "state.h"
+#include "walops.h"
 
 #define REWRAP_AT_ONCE		100		/* records in one holding of the lock */
 
@@ -154,21 +155,6 @@ cmk_keywork_add_recipient(CmkKeyWork *work, const char *url, const char *public_
 
 /* ---- a new root ---- */
 
-/*
- * Where the new root would begin to seal WAL: at the start of a segment, and so far
- * behind what is inserted now that no reader's prefetch meets it before replay.
- */
-static XLogRecPtr
-wal_from_here(void)
-{
-	XLogSegNo	segno;
-	XLogRecPtr	start;
-
-	XLByteToSeg(GetXLogInsertRecPtr() + CMK_ROOTFILE_MAX, segno, wal_segment_size);
-	XLogSegNoOffsetToRecPtr(segno + 2, 0, wal_segment_size, start);
-	return start;
-}
-
 /* The new root for everybody who could open the old one; the governing key is asked. */
 static int
 wrap_for_all(CmkKeyWork *work, CmkRootFile *rf, uint32 old_id, const uint8 *root,
@@ -229,7 +215,7 @@ new_root(CmkKeyWork *work, CmkRootFile *rf, CmkOutcome *out)
 	CmkError	err;
 	int			result;
 
-	if (cmk_rootfile_add_root(rf, old->key, wal_from_here(), (int64) time(NULL), root, &err) < 0)
+	if (cmk_rootfile_add_root(rf, old->key, 0, (int64) time(NULL), root, &err) < 0)
 	{
 		if (err.code == CMK_ERR_LIMIT)
 			cmk_fail_detail(&err, "Older roots are kept, because backups and archived WAL name them; there can be %d.",
@@ -255,7 +241,10 @@ cmk_keywork_rotate_root(CmkKeyWork *work, const char *drop, CmkOutcome *out)
 	char		detail[64];
 	int			result = 0;
 
-	if (cmk_check_writable(out) < 0 || cmk_read_root_file(&rf, out) < 0)
+	if (cmk_check_writable(out) < 0)
+		return -1;
+	cmk_walwork(work);			/* the old root's place first, if that is not decided */
+	if (cmk_read_root_file(&rf, out) < 0)
 		return -1;
 	if (drop != NULL && is_governing(work, &rf, drop) &&
 		cmk_rootfile_find_recipient(&rf, rf.current_root, drop) != NULL &&
@@ -289,6 +278,7 @@ cmk_keywork_rotate_root(CmkKeyWork *work, const char *drop, CmkOutcome *out)
 	if (drop != NULL)
 		cmk_note("recipient dropped", drop);
 	cmk_keywork_settle(work);
+	cmk_walwork(work);
 	return cmk_outcome(out, CMK_REASON_NONE, "%s", "");
 }
 

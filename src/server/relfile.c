@@ -21,6 +21,7 @@
 #include "../seal/page.h"
 #include "relfile.h"
 #include "relfile_key.h"
+#include "walfile.h"
 
 /* Pages sealed into one write. */
 #define BOUNCE_PAGES	16
@@ -182,11 +183,20 @@ open_pages(CmkSeamFile *file, void *buf, ssize_t n, off_t off)
 	return n;
 }
 
+static inline bool
+is_wal(const CmkSeamFile *file)
+{
+	return file->kind == CMK_FILE_WAL || file->kind == CMK_FILE_WAL_TEMP;
+}
+
 static ssize_t
 relfile_pread(CmkSeamFile *file, int fd, void *buf, size_t n, off_t off)
 {
-	ssize_t		got = cmk_real.pread(fd, buf, n, off);
+	ssize_t		got;
 
+	if (is_wal(file))
+		return cmk_walfile_pread(file, fd, buf, n, off);
+	got = cmk_real.pread(fd, buf, n, off);
 	if (got <= 0 || file->kind == CMK_FILE_CONTROL)
 		return got;
 	return open_pages(file, buf, got, off);
@@ -198,6 +208,8 @@ relfile_read(CmkSeamFile *file, int fd, void *buf, size_t n)
 	off_t		off;
 	ssize_t		got;
 
+	if (is_wal(file))
+		return cmk_walfile_read(file, fd, buf, n);
 	if (file->kind == CMK_FILE_CONTROL)
 		return cmk_real.read(fd, buf, n);
 	off = cmk_real.lseek(fd, 0, SEEK_CUR);
@@ -302,6 +314,8 @@ relfile_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
 	CmkXts	   *x;
 	int			fail;
 
+	if (is_wal(file))
+		return cmk_walfile_pwrite(file, fd, buf, n, off);
 	if (file->kind == CMK_FILE_CONTROL)
 		return cmk_real.pwrite(fd, buf, n, off);
 	x = cmk_filekey_cipher_for_write(file, fd, off, &fail);
@@ -332,6 +346,8 @@ relfile_write(CmkSeamFile *file, int fd, const void *buf, size_t n)
 	off_t		off;
 	int			fail;
 
+	if (is_wal(file))
+		return cmk_walfile_write(file, fd, buf, n);
 	if (file->kind == CMK_FILE_CONTROL)
 		return cmk_real.write(fd, buf, n);
 	off = cmk_real.lseek(fd, 0, SEEK_CUR);
@@ -375,6 +391,8 @@ relfile_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
 	ssize_t		done = 0;
 	int			i;
 
+	if (is_wal(file))
+		return cmk_walfile_pwritev(file, fd, iov, cnt, off);
 	for (i = 0; i < cnt; i++)
 	{
 		ssize_t		w = relfile_pwrite(file, fd, iov[i].iov_base,
@@ -410,6 +428,9 @@ relfile_opening(const char *path, int *flags, CmkSeamFile *file)
 			break;
 		case CMK_FILE_PROBE:
 			break;
+		case CMK_FILE_WAL:
+		case CMK_FILE_WAL_TEMP:
+			return cmk_walfile_opening(path, *flags, kind, &name, file);
 		case CMK_FILE_RELATION:
 		case CMK_FILE_TEMP_RELATION:
 			file->fork = name.fork;

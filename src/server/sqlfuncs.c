@@ -25,6 +25,7 @@
 #include "compat.h"
 #include "relfile.h"
 #include "state.h"
+#include "walops.h"
 
 PG_FUNCTION_INFO_V1(cmk_status);
 PG_FUNCTION_INFO_V1(cmk_relations);
@@ -72,7 +73,7 @@ cmk_status(PG_FUNCTION_ARGS)
 	nulls[7] = st.next_validation == 0;
 	values[7] = TimestampTzGetDatum(st.next_validation);
 	put_text(values, nulls, 8, cmk_scope);
-	values[9] = BoolGetDatum(false);
+	values[9] = BoolGetDatum(cmk_wal_is_sealed());
 	nulls[10] = !configured;
 	if (configured)
 		values[10] = Int32GetDatum((int32) cmk_registry_root()->id);

@@ -30,6 +30,7 @@
 #include "events.h"
 #include "state.h"
 #include "statusfile.h"
+#include "walops.h"
 
 #define TEMPORARY_FILE	CMK_STATUS_FILE ".tmp"
 
@@ -83,7 +84,7 @@ status_text(const CmkStatus *st, const char *worker)
 	add_time(o, "last_validated", st->last_validated);
 	add_time(o, "next_validation", st->next_validation);
 	add_text(o, "scope", cmk_scope);
-	cJSON_AddBoolToObject(o, "wal_sealed", false);
+	cJSON_AddBoolToObject(o, "wal_sealed", cmk_wal_is_sealed());
 	if (cmk_is_configured())
 		cJSON_AddNumberToObject(o, "root_id", cmk_registry_root()->id);
 	cJSON_AddNumberToObject(o, "relations_sealed", cmk_registry_count());

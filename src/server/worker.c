@@ -37,11 +37,15 @@
 #include "settings.h"
 #include "state.h"
 #include "statusfile.h"
+#include "walops.h"
 #include "worker.h"
 
 #define CMK_WORKER_MAIN		"cmk_worker_main"
 
 PGDLLEXPORT void cmk_worker_main(Datum arg);
+
+#define WAL_NAP_MS		200		/* until recovery is over */
+#define WAL_WATCH_MS	10000	/* until no plain WAL is left */
 
 int64
 cmk_boottime(void)
@@ -182,7 +186,10 @@ cmk_look(CmkKeyWork *work, CmkOutcome *out)
 	if (step.fresh)
 		cmk_keywork_reset(work);
 	else
+	{
 		cmk_keywork_settle(work);
+		cmk_walwork(work);
+	}
 	return step;
 }
 
@@ -222,9 +229,11 @@ somebody_asks(void)
 
 /* Until it is time, the configuration changed, or somebody asks. */
 static void
-wait_for_work(int64 ms)
+wait_for_work(CmkKeyWork *work, int64 ms)
 {
+	bool		wal_pending = cmk_walwork_pending() && cmk_registry_root()->wal_from == 0;
 	int64		until;
+	int64		left;
 
 	ms -= (int64) (pg_prng_double(&pg_global_prng_state) * (double) (ms / 10));
 	until = cmk_boottime() + ms;
@@ -232,8 +241,21 @@ wait_for_work(int64 ms)
 		   !cmk_request_waits())
 	{
 		long		nap = cmk_events_reap();
-		int64		left = until - cmk_boottime();
 
+		/* The first start with a key: as soon as recovery is over, but only once. */
+		if (wal_pending && !RecoveryInProgress())
+		{
+			cmk_walwork(work);
+			wal_pending = false;
+		}
+		else if (cmk_walwork_watches())
+		{
+			cmk_walwork(work);
+			nap = Min(nap, WAL_WATCH_MS);
+		}
+		nap = wal_pending ? Min(nap, WAL_NAP_MS) : nap;
+
+		left = until - cmk_boottime();
 		if (left <= 0)
 			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -285,7 +307,7 @@ cmk_worker_main(Datum arg)
 		cmk_serve_request_file(work);
 		step = look_once(work);
 		cmk_answer_request_file();
-		wait_for_work(step.next_ms);
+		wait_for_work(work, step.next_ms);
 	}
 
 	cmk_events_stop();

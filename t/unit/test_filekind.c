@@ -25,12 +25,14 @@ typedef struct Hit
 } Hit;
 
 #define RELATION(path, spc, db, rel, fork, segno) \
-	{path, CMK_FILE_RELATION, {{spc, db, rel}, fork, segno, 0}}
+	{path, CMK_FILE_RELATION, {{spc, db, rel}, fork, segno, 0, 0, 0, 0}}
 #define TEMPORARY(path, spc, db, rel, fork, segno, backend) \
-	{path, CMK_FILE_TEMP_RELATION, {{spc, db, rel}, fork, segno, backend}}
+	{path, CMK_FILE_TEMP_RELATION, {{spc, db, rel}, fork, segno, backend, 0, 0, 0}}
+#define SEGMENT(path, tli, log, seg) \
+	{path, CMK_FILE_WAL, {{0, 0, 0}, 0, 0, 0, tli, log, seg}}
 
 #define OTHER(path, kind) \
-	{path, kind, {{0, 0, 0}, 0, 0, 0}}
+	{path, kind, {{0, 0, 0}, 0, 0, 0, 0, 0, 0}}
 
 static const Hit hits[] = {
 	RELATION("base/5/16384", 1663, 5, 16384, CMK_FORK_MAIN, 0),
@@ -57,8 +59,8 @@ static const Hit hits[] = {
 	TEMPORARY("base/5/t100_16390_fsm", 1663, 5, 16390, CMK_FORK_FSM, 0, 100),
 	TEMPORARY("base/5/t0_16390_vm", 1663, 5, 16390, CMK_FORK_VM, 0, 0),
 	TEMPORARY(SPC_DIR "/5/t7_16391", 16400, 5, 16391, CMK_FORK_MAIN, 0, 7),
-	{"global/pg_control", CMK_FILE_CONTROL, {{0, 0, 0}, 0, 0, 0}},
-	{CMK_PROBE_FILE, CMK_FILE_PROBE, {{0, 0, 0}, 0, 0, 0}},
+	{"global/pg_control", CMK_FILE_CONTROL, {{0, 0, 0}, 0, 0, 0, 0, 0, 0}},
+	{CMK_PROBE_FILE, CMK_FILE_PROBE, {{0, 0, 0}, 0, 0, 0, 0, 0, 0}},
 	OTHER("base/pgsql_tmp/pgsql_tmp1234.0", CMK_FILE_TEMPORARY),
 	OTHER("base/pgsql_tmp/pgsql_tmp1234.0.1", CMK_FILE_TEMPORARY),
 	OTHER("base/pgsql_tmp/pgsql_tmp1234.5.sharedfileset/i3of8.p0.0", CMK_FILE_TEMPORARY),
@@ -69,9 +71,14 @@ static const Hit hits[] = {
 	OTHER("pg_stat_tmp/pgss_query_texts.stat", CMK_FILE_TEXTS),
 	OTHER("pg_stat/pg_stat_statements.stat", CMK_FILE_STATEMENTS),
 	OTHER("pg_stat/pg_stat_statements.stat.tmp", CMK_FILE_STATEMENTS),
-	{"pg_notify/0000", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0, 0}},
-	{"pg_notify/1A2F", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0x1a2f, 0}},
-	{"pg_notify/12345", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0x12345, 0}},
+	{"pg_notify/0000", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0, 0, 0, 0, 0}},
+	{"pg_notify/1A2F", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0x1a2f, 0, 0, 0, 0}},
+	{"pg_notify/12345", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0x12345, 0, 0, 0, 0}},
+	SEGMENT("pg_wal/000000010000000000000001", 1, 0, 1),
+	SEGMENT("pg_wal/000000FF0000001A000000FE", 0xff, 0x1a, 0xfe),
+	SEGMENT("pg_wal/FFFFFFFFFFFFFFFFFFFFFFFF", UINT32_MAX, UINT32_MAX, UINT32_MAX),
+	SEGMENT("pg_wal/000000010000000000000001.partial", 1, 0, 1),
+	{"pg_wal/xlogtemp.1234", CMK_FILE_WAL_TEMP, {{0, 0, 0}, 0, 0, 0, 0, 0, 0}},
 };
 
 /* All of these, also behind the data directory's path. */
@@ -194,7 +201,28 @@ static const char *const misses[] = {
 	"pg_cmk.probe",
 	"pg_cmk/keys",
 	"pg_cmk/root.json",
-	"pg_wal/000000010000000000000001",
+	"pg_wal",
+	"pg_wal/",
+	"pg_wal/00000001000000000000000",
+	"pg_wal/0000000100000000000000011",
+	"pg_wal/00000001000000000000000g",
+	"pg_wal/0000000100000000000000fe",
+	"pg_wal//000000010000000000000001",
+	"./pg_wal/000000010000000000000001",
+	"pg_wal/000000010000000000000001.partia",
+	"pg_wal/000000010000000000000001.partial1",
+	"pg_wal/000000010000000000000001.00000028.backup",
+	"pg_wal/00000002.history",
+	"pg_wal/RECOVERYXLOG",
+	"pg_wal/RECOVERYHISTORY",
+	"pg_wal/archive_status/000000010000000000000001.ready",
+	"pg_wal/archive_status/000000010000000000000001",
+	"pg_wal/xlogtemp",
+	"pg_wal/xlogtemp.",
+	"pg_wal/xlogtemp.cmk",
+	"pg_wal/xlogtemp.1x",
+	"000000010000000000000001",
+	"pg_walx/000000010000000000000001",
 	"pg_xact/0000",
 	"pg_multixact/offsets/0000",
 	"pg_logical/mappings/map-5-16384-0_1-2-3",
@@ -287,6 +315,11 @@ check_hit(const char *path, const Hit *h)
 						 path, kind, h->kind);
 	if (kind == CMK_FILE_NOTIFY && name.segno != h->name.segno)
 		return unit_fail(__FILE__, __LINE__, "\"%s\" is of segment %x", path, name.segno);
+	if (kind == CMK_FILE_WAL &&
+		(name.wal_tli != h->name.wal_tli || name.wal_log != h->name.wal_log ||
+		 name.wal_seg != h->name.wal_seg))
+		return unit_fail(__FILE__, __LINE__, "\"%s\" is read as %u %u %u", path,
+						 name.wal_tli, name.wal_log, name.wal_seg);
 	if (kind != CMK_FILE_RELATION && kind != CMK_FILE_TEMP_RELATION)
 		return 0;
 	if (name.id.spc != h->name.id.spc || name.id.db != h->name.id.db ||
@@ -413,6 +446,12 @@ check_prefix(const char *path, size_t len)
 	else if (kind == CMK_FILE_NOTIFY || kind == CMK_FILE_STATEMENTS)
 	{
 		if (len < strlen("pg_notify/0000"))
+			rc = unit_fail(__FILE__, __LINE__, "\"%s\" is of kind %d", copy, kind);
+	}
+	else if (kind == CMK_FILE_WAL || kind == CMK_FILE_WAL_TEMP)
+	{
+		if (strncmp(copy, "pg_wal/", 7) != 0 &&
+			strncmp(copy, DATA_DIR "/pg_wal/", strlen(DATA_DIR) + 8) != 0)
 			rc = unit_fail(__FILE__, __LINE__, "\"%s\" is of kind %d", copy, kind);
 	}
 	else if (kind != CMK_FILE_OTHER && kind != CMK_FILE_TEMP_RELATION)

@@ -26,8 +26,8 @@ static char dir[] = "/tmp/cmk_keyring.XXXXXX";
 static char path[sizeof(dir) + 16];
 static int	file = -1;			/* the test's own descriptor of path */
 
-static const CmkRootKey root_one = {1, {0xa1, 2}, {0x11, 3}};
-static const CmkRootKey root_two = {2, {0xb1, 2}, {0x22, 3}};
+static const CmkRootKey root_one = {1, {0xa1, 2}, {0x11, 3}, 0, {0}};
+static const CmkRootKey root_two = {2, {0xb1, 2}, {0x22, 3}, 0, {0}};
 
 static CmkRelId
 rel_id(uint32_t rel)
