@@ -71,7 +71,8 @@ sub calls
 	my @lines = -e "$dir/calls" ? split(/\n/, slurp_file("$dir/calls")) : ();
 
 	# In the order of the events: two commands may run at once.
-	return sort { $a->{argv}[2] cmp $b->{argv}[2] } map { decode_json($_) } @lines;
+	my @calls = sort { $a->{argv}[2] cmp $b->{argv}[2] } map { decode_json($_) } @lines;
+	return @calls;
 }
 sub told { return map { "$_->{argv}[0]/$_->{argv}[1]" } @_ }
 
