@@ -267,6 +267,8 @@ guess(const CmkRelId *id)
 {
 	CmkStatementKind kind = cmk_statement ? cmk_statement->kind : CMK_STMT_FOLLOW;
 
+	if (cmk_seal_all)
+		return GUESS_SEALED;
 	switch (kind)
 	{
 		case CMK_STMT_PLAIN:
@@ -362,7 +364,7 @@ cmk_birth_net_created(const CmkRelId *id, bool first)
 		return 0;
 	if (InRecovery)
 		return created_in_replay(id);
-	if (!IsTransactionState())
+	if (!IsTransactionState() && !cmk_seal_all)
 		return 0;
 
 	switch (guess(id))
@@ -490,7 +492,7 @@ cmk_database_may_seal(void)
 
 	if (!cmk_is_configured())
 		return false;
-	if (OidIsValid(get_table_am_oid("cmk_heap", true)))
+	if (cmk_seal_all || OidIsValid(get_table_am_oid("cmk_heap", true)))
 		return true;
 	while (cmk_registry_next(&cursor, &info))
 		if (info.id.db == MyDatabaseId)

@@ -23,6 +23,7 @@
 
 /* settings */
 extern char *cmk_scope;
+extern bool cmk_seal_all;		/* the scope is the whole cluster */
 extern char *cmk_debug_crash_at;
 extern char *cmk_debug_pause_at;
 
