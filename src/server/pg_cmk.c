@@ -22,6 +22,7 @@
 #include "keywal.h"
 #include "proof.h"
 #include "reexec.h"
+#include "sealwork.h"
 #include "settings.h"
 #include "state.h"
 
@@ -94,6 +95,7 @@ _PG_init(void)
 	define_settings();
 	cmk_settings_init();
 	cmk_worker_init();
+	cmk_sealwork_init();
 	MarkGUCPrefixReserved("pg_cmk");
 	cmk_state_init();
 	cmk_register_seam();

@@ -296,6 +296,57 @@ write_sealed(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
 	return (ssize_t) done;
 }
 
+/* One page over a plain one, of a file that is being sealed in place. */
+static ssize_t
+write_plain(CmkSeamFile *file, int fd, const uint8_t *page, off_t off)
+{
+	ssize_t		w;
+
+	if (cmk_page_head_kind(page) == CMK_PAGE_SEALED)
+	{
+		log_page(file, block_at(file, off), "it could not be opened, and is not copied",
+				 cmk_page_generation(page));
+		errno = EIO;
+		return -1;
+	}
+	w = write_all(fd, page, CMK_PAGE_SIZE, off);
+	if (w >= 0 && w < CMK_PAGE_SIZE)
+	{
+		errno = ENOSPC;
+		return -1;
+	}
+	return w;
+}
+
+/*
+ * Writes whole pages of a file that has a key.  While it is being sealed in place,
+ * each page is asked what it is.  Returns as write_sealed().
+ */
+static ssize_t
+write_pages(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
+			size_t n, off_t off)
+{
+	size_t		done;
+
+	if (!(file->flags & CMK_FILEKEY_IN_PLACE) || file->kind != CMK_FILE_RELATION)
+		return write_sealed(x, file, fd, buf, n, off);
+
+	for (done = 0; done < n; done += CMK_PAGE_SIZE)
+	{
+		off_t		at = off + (off_t) done;
+		int			seals = cmk_filekey_seals(fd, at);
+		ssize_t		w = -1;
+
+		if (seals > 0)
+			w = write_sealed(x, file, fd, buf + done, CMK_PAGE_SIZE, at);
+		else if (seals == 0)
+			w = write_plain(file, fd, buf + done, at);
+		if (w < CMK_PAGE_SIZE)
+			return done > 0 ? (ssize_t) done : -1;
+	}
+	return (ssize_t) done;
+}
+
 static ssize_t
 relfile_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
 {
@@ -314,7 +365,7 @@ relfile_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
 		errno = EINVAL;
 		return -1;
 	}
-	return write_sealed(x, file, fd, buf, n, off);
+	return write_pages(x, file, fd, buf, n, off);
 }
 
 /*
@@ -350,7 +401,7 @@ relfile_write(CmkSeamFile *file, int fd, const void *buf, size_t n)
 	}
 	if (whole > 0)
 	{
-		done = write_sealed(x, file, fd, buf, whole, off);
+		done = write_pages(x, file, fd, buf, whole, off);
 		if (done < 0)
 			return -1;
 	}

@@ -15,6 +15,7 @@
 #ifndef CMK_RELFILE_KEY_H
 #define CMK_RELFILE_KEY_H
 
+#include "../keyring/registry.h"
 #include "../seal/xts.h"
 #include "relfile.h"
 
@@ -24,6 +25,13 @@
 #define CMK_FILEKEY_WHOLE	0x01	/* no page of it may be plain */
 #define CMK_FILEKEY_LOST	0x02	/* it has a key, but its record is lost */
 #define CMK_FILEKEY_PLAIN	0x04	/* looked at: a plain file */
+#define CMK_FILEKEY_IN_PLACE	0x08	/* its pages are being sealed one by one */
+
+/*
+ * Set by the sealing job, and by replay of its records, while this process writes
+ * pages that it has logged in full and holds locked: a plain page becomes sealed.
+ */
+extern bool cmk_filekey_sealing;
 
 /* Both must stay valid. */
 extern void cmk_filekey_init(const CmkFileConfig *config,
@@ -64,6 +72,12 @@ extern CmkXts *cmk_filekey_cipher(CmkSeamFile *file, bool *sealed);
  */
 extern CmkXts *cmk_filekey_cipher_for_write(CmkSeamFile *file, int fd,
 											off_t off, int *fail);
+
+/*
+ * For a file with CMK_FILEKEY_IN_PLACE: is the page at off of fd to be written
+ * sealed?  1, 0, or -1 with errno.
+ */
+extern int	cmk_filekey_seals(int fd, off_t off);
 
 /*
  * What the first page of an open file is that is not all zero; *off is where it

@@ -1,0 +1,43 @@
+/*
+ * sealpages.h
+ *	  What the pages of a relation are on disk, and writing them sealed.
+ */
+#ifndef CMK_SEALPAGES_H
+#define CMK_SEALPAGES_H
+
+#include "storage/block.h"
+#include "storage/buf.h"
+#include "storage/relfilenode.h"
+
+/*
+ * Reads the heads of a relation's pages around the seam.  Begin with
+ * {.fd = -1}; a file that is left open is closed at the end of the transaction.
+ */
+typedef struct CmkHeads
+{
+	RelFileNode rnode;
+	ForkNumber	fork;
+	uint32		segno;
+	int			fd;				/* -1: none */
+} CmkHeads;
+
+/*
+ * A CmkPageKind, by the page's head; CMK_PAGE_ZERO behind the end of the file.
+ * ereport(ERROR).
+ */
+extern int	cmk_heads_kind(CmkHeads *heads, BlockNumber block);
+extern void cmk_heads_close(CmkHeads *heads);
+
+/*
+ * Syncs all forks of a relation that exist, and counts the pages that are
+ * plain on disk.  ereport(ERROR).
+ */
+extern uint64 cmk_sync_and_count_plain(const RelFileNode *rnode);
+
+/*
+ * Writes pages that were logged in full, and are locked exclusively and dirty, so
+ * that they are sealed on disk.
+ */
+extern void cmk_flush_sealed(const Buffer *buffers, int n);
+
+#endif							/* CMK_SEALPAGES_H */
