@@ -132,7 +132,8 @@ open_page(CmkSeamFile *file, uint8_t *page, uint32_t block)
 		errno = ENOKEY;
 		return -1;
 	}
-	if (generation != (file->spare & 15))
+	if (generation != (file->spare & 15) &&
+		!(generation == CMK_PAGE_UNLOGGED && (file->flags & CMK_FILEKEY_LATE)))
 	{
 		log_page(file, block, "the key of this generation is not known", generation);
 		return 0;
@@ -235,8 +236,8 @@ write_all(int fd, const uint8_t *buf, size_t n, off_t off)
 }
 
 static int
-seal_into(CmkXts *x, const CmkSeamFile *file, uint8_t *dst,
-		  const uint8_t *src, uint32_t block)
+seal_into(CmkXts *x, const CmkSeamFile *file, unsigned generation,
+		  uint8_t *dst, const uint8_t *src, uint32_t block)
 {
 	switch (cmk_page_kind(src))
 	{
@@ -252,7 +253,7 @@ seal_into(CmkXts *x, const CmkSeamFile *file, uint8_t *dst,
 			break;
 	}
 	if (cmk_page_seal(x, dst, src, block, file->fork,
-					  (unsigned) (file->spare & 15), config->checksums) < 0)
+					  generation, config->checksums) < 0)
 	{
 		errno = EIO;
 		return -1;
@@ -266,8 +267,8 @@ seal_into(CmkXts *x, const CmkSeamFile *file, uint8_t *dst,
  * reported.
  */
 static ssize_t
-write_sealed(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
-			 size_t n, off_t off)
+write_sealed(CmkXts *x, CmkSeamFile *file, unsigned generation, int fd,
+			 const uint8_t *buf, size_t n, off_t off)
 {
 	size_t		done = 0;
 
@@ -280,7 +281,7 @@ write_sealed(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
 		if (chunk > sizeof(bounce))
 			chunk = sizeof(bounce);
 		for (i = 0; i < chunk; i += CMK_PAGE_SIZE)
-			if (seal_into(x, file, bounce + i, buf + done + i,
+			if (seal_into(x, file, generation, bounce + i, buf + done + i,
 						  block_at(file, off + (off_t) (done + i))) < 0)
 				return done > 0 ? (ssize_t) done : -1;
 
@@ -326,21 +327,24 @@ static ssize_t
 write_pages(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
 			size_t n, off_t off)
 {
+	unsigned	generation = (unsigned) (file->spare & 15);
 	size_t		done;
 
 	if (!(file->flags & CMK_FILEKEY_IN_PLACE) || file->kind != CMK_FILE_RELATION)
-		return write_sealed(x, file, fd, buf, n, off);
+		return write_sealed(x, file, generation, fd, buf, n, off);
 
 	for (done = 0; done < n; done += CMK_PAGE_SIZE)
 	{
 		off_t		at = off + (off_t) done;
-		int			seals = cmk_filekey_seals(fd, at);
+		int			as = cmk_filekey_write_as(fd, at);
 		ssize_t		w = -1;
 
-		if (seals > 0)
-			w = write_sealed(x, file, fd, buf + done, CMK_PAGE_SIZE, at);
-		else if (seals == 0)
+		if (as == CMK_AS_PLAIN)
 			w = write_plain(file, fd, buf + done, at);
+		else if (as > 0)
+			w = write_sealed(x, file,
+							 as == CMK_AS_SEALED ? generation : CMK_PAGE_UNLOGGED,
+							 fd, buf + done, CMK_PAGE_SIZE, at);
 		if (w < CMK_PAGE_SIZE)
 			return done > 0 ? (ssize_t) done : -1;
 	}

@@ -25,9 +25,11 @@
  * is must not change by an ordinary write: torn between the two it could not be
  * read, and a write that only carries hint bits is in no WAL that would repair it.
  * So the page on disk says what is to be written over it; a page that is not there
- * yet, or all zero, is sealed.  Only the sealing job turns a plain page into a
- * sealed one, and says so in cmk_filekey_sealing.  docs/decisions.md has the whole
- * argument.  It costs a look at 16 bytes for every write until the file is whole.
+ * yet, or all zero, is sealed, but marked as one that the job has not met: a standby
+ * may have written it before the key came.  Only the sealing job turns a plain page
+ * into a sealed one, and says so in cmk_filekey_sealing.  docs/decisions.md has the
+ * whole argument.  It costs a look at 16 bytes for every write until the file is
+ * whole.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -87,8 +89,9 @@ cmk_filekey_has_dek(CmkSeamFile *file)
 			file->spare = info.generation;
 			if (info.flags & CMK_DEK_WHOLE)
 				file->flags |= CMK_FILEKEY_WHOLE;
-			else if (info.birth_lsn != 0)
-				file->flags |= CMK_FILEKEY_IN_PLACE;
+			if (info.birth_lsn != 0)
+				file->flags |= info.flags & CMK_DEK_WHOLE ?
+					CMK_FILEKEY_LATE : CMK_FILEKEY_LATE | CMK_FILEKEY_IN_PLACE;
 		}
 		else if (cmk_damaged_refuse(&id, NULL) < 0)
 			file->flags |= CMK_FILEKEY_LOST;
@@ -164,16 +167,31 @@ kind_at(int fd, off_t off, bool *end)
 }
 
 int
-cmk_filekey_seals(int fd, off_t off)
+cmk_filekey_write_as(int fd, off_t off)
 {
-	bool		end;
+	uint8_t		head[CMK_PAGE_HEAD];
 	int			save_errno = errno;
-	int			kind = kind_at(fd, off, &end);
+	ssize_t		n;
 
-	if (kind < 0)
+	if (cmk_filekey_sealing)
+		return CMK_AS_SEALED;
+	n = cmk_real.pread(fd, head, sizeof(head), off);
+	if (n < 0)
 		return -1;
 	errno = save_errno;
-	return kind != CMK_PAGE_PLAIN || cmk_filekey_sealing;
+	if (n < (ssize_t) sizeof(head))
+		return CMK_AS_UNLOGGED;
+	switch (cmk_page_head_kind(head))
+	{
+		case CMK_PAGE_ZERO:
+			return CMK_AS_UNLOGGED;
+		case CMK_PAGE_PLAIN:
+			return CMK_AS_PLAIN;
+		case CMK_PAGE_SEALED:
+			break;
+	}
+	return cmk_page_generation(head) == CMK_PAGE_UNLOGGED ?
+		CMK_AS_UNLOGGED : CMK_AS_SEALED;
 }
 
 int

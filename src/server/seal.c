@@ -65,7 +65,7 @@ cmk_seal_needed(Relation rel)
 }
 
 void
-cmk_seal_begin(Relation rel)
+cmk_seal_begin(Relation rel, CmkSealPos *pos)
 {
 	if (!fullPageWrites)
 		ereport(ERROR,
@@ -73,6 +73,12 @@ cmk_seal_begin(Relation rel)
 				 errmsg("cannot seal in place with full_page_writes = off"),
 				 errhint("Set full_page_writes to on and run CHECKPOINT.")));
 	cmk_birth_in_place(&rel->rd_node);
+
+	/* After the birth: what comes behind these ends is sealed on every node. */
+	memset(pos, 0, sizeof(*pos));
+	for (ForkNumber fork = 0; fork <= MAX_FORKNUM; fork++)
+		if (smgrexists(RelationGetSmgr(rel), fork))
+			pos->end[fork] = RelationGetNumberOfBlocksInFork(rel, fork);
 }
 
 void
@@ -86,13 +92,12 @@ cmk_seal_await_backups(void)
 }
 
 uint64
-cmk_seal_blocks(Relation rel)
+cmk_seal_blocks(const CmkSealPos *pos)
 {
 	uint64		n = 0;
 
 	for (ForkNumber fork = 0; fork <= MAX_FORKNUM; fork++)
-		if (smgrexists(RelationGetSmgr(rel), fork))
-			n += RelationGetNumberOfBlocksInFork(rel, fork);
+		n += pos->end[fork];
 	return n;
 }
 
@@ -124,33 +129,58 @@ check_full_page_writes(void)
 }
 
 /*
- * Seals up to n pages, which the caller has pinned.  Returns how many; the others
- * were busy.
+ * Locks the first n pages, but those that would have to be waited for and those
+ * behind them.  Pages that were never used have nothing to be sealed: they are left
+ * alone, and left out of locked.  Returns how many of the n were dealt with.
  */
 static int
-seal_batch(Relation rel, ForkNumber fork, const Buffer *buffers, int n)
+lock_pages(const Buffer *buffers, int n, Buffer *locked, int *nlocked)
+{
+	int			i;
+
+	*nlocked = 0;
+	for (i = 0; i < n; i++)
+	{
+		if (i == 0)
+			LockBuffer(buffers[i], BUFFER_LOCK_EXCLUSIVE);
+		else if (!ConditionalLockBuffer(buffers[i]))
+			break;
+		if (PageIsNew(BufferGetPage(buffers[i])))
+			LockBuffer(buffers[i], BUFFER_LOCK_UNLOCK);
+		else
+			locked[(*nlocked)++] = buffers[i];
+	}
+	return i;
+}
+
+/* Seals pages that the caller has pinned.  Returns how many were dealt with. */
+static int
+seal_batch(Relation rel, ForkNumber fork, const Buffer *buffers, int n, uint64 *sealed)
 {
 	bool		log = RelationNeedsWAL(rel) || fork == INIT_FORKNUM;
-	int			locked = 1;
+	Buffer		locked[SEAL_BATCH];
+	int			nlocked;
+	int			done;
 
 	if (log)
 		cmk_prepare_log_seal(n);
-	LockBuffer(buffers[0], BUFFER_LOCK_EXCLUSIVE);
-	while (locked < n && ConditionalLockBuffer(buffers[locked]))
-		locked++;
+	done = lock_pages(buffers, n, locked, &nlocked);
+	if (nlocked == 0)
+		return done;
 
 	START_CRIT_SECTION();
-	for (int i = 0; i < locked; i++)
-		MarkBufferDirty(buffers[i]);
+	for (int i = 0; i < nlocked; i++)
+		MarkBufferDirty(locked[i]);
 	if (log)
-		cmk_log_seal(buffers, locked);
+		cmk_log_seal(locked, nlocked);
 	END_CRIT_SECTION();
 
 	cmk_debug_point("seal-logged");
-	cmk_flush_sealed(buffers, locked);
-	for (int i = 0; i < locked; i++)
-		LockBuffer(buffers[i], BUFFER_LOCK_UNLOCK);
-	return locked;
+	cmk_flush_sealed(locked, nlocked);
+	for (int i = 0; i < nlocked; i++)
+		LockBuffer(locked[i], BUFFER_LOCK_UNLOCK);
+	*sealed += nlocked;
+	return done;
 }
 
 /* Not faster than pg_cmk.seal_rate; nothing is locked. */
@@ -163,42 +193,47 @@ throttle(int pages)
 }
 
 /*
- * Collects plain pages from pos->block on and seals them.  Moves pos behind what was
- * done, and returns how many pages were looked at; at most max.
+ * Looks at pages from pos->block on, and seals those that are not sealed yet or that
+ * were never logged under the key.  Moves pos behind what was done; returns how many
+ * pages were looked at, at most max.
  */
 static int
-seal_run(Relation rel, CmkHeads *heads, CmkSealPos *pos, BlockNumber end, int max,
-		 bool all, BufferAccessStrategy strategy)
+seal_run(Relation rel, CmkHeads *heads, CmkSealPos *pos, int max, bool all,
+		 BufferAccessStrategy strategy)
 {
 	ReadBufferMode mode = pos->fork == FSM_FORKNUM || pos->fork == VISIBILITYMAP_FORKNUM ?
 	RBM_ZERO_ON_ERROR : RBM_NORMAL;
 	BlockNumber blocks[SEAL_BATCH];
 	Buffer		buffers[SEAL_BATCH];
-	BlockNumber block = pos->block;
+	BlockNumber from = pos->block;
+	BlockNumber block = from;
 	int			n = 0;
-	int			done;
 
-	for (; n < SEAL_BATCH && block < end && block - pos->block < (BlockNumber) max; block++)
-		if (cmk_heads_kind(heads, block) == CMK_PAGE_PLAIN || all)
+	for (; n < SEAL_BATCH && block < pos->end[pos->fork] && block - from < (BlockNumber) max;
+		 block++)
+	{
+		bool		logged;
+
+		(void) cmk_heads_kind(heads, block, &logged);
+		if (!logged || all)
 			blocks[n++] = block;
-	done = (int) (block - pos->block);
+	}
 	if (n > 0)
 	{
-		int			sealed;
+		int			done;
 
 		check_full_page_writes();
 		for (int i = 0; i < n; i++)
 			buffers[i] = ReadBufferExtended(rel, pos->fork, blocks[i], mode, strategy);
-		sealed = seal_batch(rel, pos->fork, buffers, n);
+		done = seal_batch(rel, pos->fork, buffers, n, &pos->sealed);
 		for (int i = 0; i < n; i++)
 			ReleaseBuffer(buffers[i]);
-		pos->sealed += sealed;
-		if (sealed < n)
-			block = blocks[sealed];
-		throttle(sealed);
+		if (done < n)
+			block = blocks[done];
+		throttle(done);
 	}
 	pos->block = block;
-	return done;
+	return (int) (block - from);
 }
 
 bool
@@ -210,17 +245,14 @@ cmk_seal_some(Relation rel, CmkSealPos *pos, int pages)
 	for (; pos->fork <= MAX_FORKNUM; pos->fork++, pos->block = 0)
 	{
 		CmkHeads	heads = {rel->rd_node, pos->fork, 0, -1};
-		BlockNumber end = 0;
 
-		if (smgrexists(RelationGetSmgr(rel), pos->fork))
-			end = RelationGetNumberOfBlocksInFork(rel, pos->fork);
-		while (pos->block < end && pages > 0)
+		while (pos->block < pos->end[pos->fork] && pages > 0)
 		{
 			CHECK_FOR_INTERRUPTS();
-			pages -= seal_run(rel, &heads, pos, end, pages, all, strategy);
+			pages -= seal_run(rel, &heads, pos, pages, all, strategy);
 		}
 		cmk_heads_close(&heads);
-		if (pos->block < end)
+		if (pos->block < pos->end[pos->fork])
 			break;
 	}
 	FreeAccessStrategy(strategy);

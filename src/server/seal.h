@@ -7,9 +7,9 @@
  *
  *		if (cmk_seal_needed(rel))
  *		{
- *			cmk_seal_begin(rel);
+ *			cmk_seal_begin(rel, &pos);
  *			cmk_seal_await_backups();
- *			while (!cmk_seal_some(rel, &pos, pages))	-- pos starts as zeros
+ *			while (!cmk_seal_some(rel, &pos, pages))
  *				;
  *			done = cmk_seal_finish(rel);
  *		}
@@ -26,6 +26,7 @@
 
 typedef struct CmkSealPos
 {
+	BlockNumber end[MAX_FORKNUM + 1];	/* later blocks are born sealed */
 	ForkNumber	fork;
 	BlockNumber block;
 	uint64		sealed;			/* pages that were */
@@ -37,8 +38,8 @@ extern int	cmk_seal_rate;
 /* Has it storage of its own, outside of sessions, that may hold plain pages? */
 extern bool cmk_seal_needed(Relation rel);
 
-/* Gives the relation its key.  ereport(ERROR). */
-extern void cmk_seal_begin(Relation rel);
+/* Gives the relation its key, and sets *pos to its first page.  ereport(ERROR). */
+extern void cmk_seal_begin(Relation rel, CmkSealPos *pos);
 
 /*
  * Waits until no base backup runs.  One that began before the key was born may copy
@@ -59,7 +60,7 @@ extern bool cmk_seal_some(Relation rel, CmkSealPos *pos, int pages);
  */
 extern bool cmk_seal_finish(Relation rel);
 
-/* All blocks of all forks. */
-extern uint64 cmk_seal_blocks(Relation rel);
+/* All blocks that are to be looked at. */
+extern uint64 cmk_seal_blocks(const CmkSealPos *pos);
 
 #endif							/* CMK_SEAL_H */

@@ -28,13 +28,17 @@ cmk_heads_close(CmkHeads *heads)
 	heads->fd = -1;
 }
 
-int
-cmk_heads_kind(CmkHeads *heads, BlockNumber block)
+CmkPageKind
+cmk_heads_kind(CmkHeads *heads, BlockNumber block, bool *logged)
 {
 	uint32		segno = block / (BlockNumber) RELSEG_SIZE;
 	uint8		head[CMK_PAGE_HEAD];
 	char	   *path;
+	CmkPageKind kind;
 	ssize_t		n;
+
+	if (logged != NULL)
+		*logged = false;
 
 	if (heads->fd < 0 || heads->segno != segno)
 	{
@@ -58,7 +62,11 @@ cmk_heads_kind(CmkHeads *heads, BlockNumber block)
 				(errcode_for_file_access(),
 				 errmsg("could not read block %u of relation %s: %m", block,
 						relpathperm(heads->rnode, heads->fork))));
-	return n < (ssize_t) sizeof(head) ? CMK_PAGE_ZERO : (int) cmk_page_head_kind(head);
+	kind = n < (ssize_t) sizeof(head) ? CMK_PAGE_ZERO : cmk_page_head_kind(head);
+	if (logged != NULL)
+		*logged = kind == CMK_PAGE_SEALED &&
+			cmk_page_generation(head) != CMK_PAGE_UNLOGGED;
+	return kind;
 }
 
 uint64
@@ -80,7 +88,7 @@ cmk_sync_and_count_plain(const RelFileNode *rnode)
 		{
 			if (block % 8192 == 0)
 				CHECK_FOR_INTERRUPTS();
-			if (cmk_heads_kind(&heads, block) == CMK_PAGE_PLAIN)
+			if (cmk_heads_kind(&heads, block, NULL) == CMK_PAGE_PLAIN)
 				plain++;
 		}
 		cmk_heads_close(&heads);

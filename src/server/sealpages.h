@@ -9,6 +9,8 @@
 #include "storage/buf.h"
 #include "storage/relfilenode.h"
 
+#include "../seal/page.h"
+
 /*
  * Reads the heads of a relation's pages around the seam.  Begin with
  * {.fd = -1}; a file that is left open is closed at the end of the transaction.
@@ -22,10 +24,11 @@ typedef struct CmkHeads
 } CmkHeads;
 
 /*
- * A CmkPageKind, by the page's head; CMK_PAGE_ZERO behind the end of the file.
+ * What the page is by its head; CMK_PAGE_ZERO behind the end of the file.  *logged
+ * (may be NULL): it is sealed, and so on every node that replayed as far as it was.
  * ereport(ERROR).
  */
-extern int	cmk_heads_kind(CmkHeads *heads, BlockNumber block);
+extern CmkPageKind cmk_heads_kind(CmkHeads *heads, BlockNumber block, bool *logged);
 extern void cmk_heads_close(CmkHeads *heads);
 
 /*

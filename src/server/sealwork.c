@@ -193,9 +193,8 @@ seal_step(Oid relid, Step step, RelFileNode *node, CmkSealPos *pos)
 	switch (step)
 	{
 		case STEP_BEGIN:
-			cmk_progress_relation(relid, cmk_seal_blocks(rel));
-			cmk_seal_begin(rel);
-			memset(pos, 0, sizeof(*pos));
+			cmk_seal_begin(rel, pos);
+			cmk_progress_relation(relid, cmk_seal_blocks(pos));
 			*node = rel->rd_node;
 			step = STEP_SEAL;
 			break;

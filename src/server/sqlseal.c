@@ -61,31 +61,31 @@ list_to_seal(Oid relid)
 	return list;
 }
 
+/* Begins with pos, which cmk_seal_begin() set. */
 static uint64
-seal_one(Oid relid)
+seal_one(Oid relid, CmkSealPos *pos)
 {
 	Relation	rel = relation_open(relid, NoLock);
-	CmkSealPos	pos = {0};
-	bool		end = false;
+	bool		end;
 
-	cmk_progress_relation(relid, cmk_seal_blocks(rel));
 	do
 	{
-		pos.fork = MAIN_FORKNUM;
-		pos.block = 0;
+		pos->fork = MAIN_FORKNUM;
+		pos->block = 0;
+		cmk_progress_relation(relid, cmk_seal_blocks(pos));
 		cmk_progress_phase(CMK_SEAL_SEALING);
-		for (end = false; !end;)
+		do
 		{
-			BlockNumber from = pos.block;
+			BlockNumber from = pos->block;
 
-			end = cmk_seal_some(rel, &pos, PAGES_AT_ONCE);
-			cmk_progress_blocks(&pos, pos.block > from ? pos.block - from : PAGES_AT_ONCE);
-		}
+			end = cmk_seal_some(rel, pos, PAGES_AT_ONCE);
+			cmk_progress_blocks(pos, pos->block > from ? pos->block - from : PAGES_AT_ONCE);
+		} while (!end);
 		cmk_progress_phase(CMK_SEAL_SYNCING);
 	} while (!cmk_seal_finish(rel));
 	cmk_progress_relation_done();
 	relation_close(rel, NoLock);
-	return pos.sealed;
+	return pos->sealed;
 }
 
 static void
@@ -105,23 +105,25 @@ cmk_seal(PG_FUNCTION_ARGS)
 {
 	List	   *list;
 	ListCell   *lc;
+	CmkSealPos *pos;
 	uint64		sealed = 0;
 
 	check_can_seal("cmk.seal()");
 	list = list_to_seal(PG_GETARG_OID(0));
+	pos = palloc(sizeof(CmkSealPos) * (list_length(list) + 1));
 	cmk_progress_begin((uint32) list_length(list));
 	foreach(lc, list)
 	{
 		Relation	rel = relation_open(lfirst_oid(lc), NoLock);
 
-		cmk_seal_begin(rel);
+		cmk_seal_begin(rel, &pos[foreach_current_index(lc)]);
 		relation_close(rel, NoLock);
 	}
 	cmk_progress_phase(CMK_SEAL_WAITING);
 	if (list != NIL)
 		cmk_seal_await_backups();
 	foreach(lc, list)
-		sealed += seal_one(lfirst_oid(lc));
+		sealed += seal_one(lfirst_oid(lc), &pos[foreach_current_index(lc)]);
 	cmk_progress_end();
 	PG_RETURN_INT64((int64) sealed);
 }
