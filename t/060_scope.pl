@@ -1,4 +1,5 @@
-# pg_cmk.scope = cluster: every relation file that comes into being is sealed.
+# pg_cmk.scope = cluster: every relation file that comes into being is sealed, and what
+# was born plain is sealed in place.
 #
 # The paths of t/002_paths.pl are run with plain tables, statistics gathered, in a
 # database that was made under this scope.  Besides: catalogs, whether mapped or
@@ -24,30 +25,73 @@ my $node = new_cmk_node(
 	'cluster',
 	checksums        => 1,
 	allows_streaming => 1,
-	conf             => "pg_cmk.scope = 'cluster'\n");
-my $ts_dirs = $node->basedir;
+	conf             => "wal_keep_size = 4GB\nallow_in_place_tablespaces = on\n");
 my @markers;
 my %expected;
 
+$node->safe_psql('postgres', "CREATE TABLESPACE $_ LOCATION ''")
+  foreach 'ts_paths', 'ts_all', 'ts_db';
+
+# ---- what was born plain, when the scope becomes cluster ----
+
+my $old = new_marker();
+push @markers, $old;
+$node->safe_psql('postgres', $_) foreach "CREATE DATABASE db_$old TABLESPACE ts_db", 'CREATE DATABASE closed';
+$node->safe_psql('postgres', qq{
+	CREATE ROLE $old;
+	ALTER DATABASE closed ALLOW_CONNECTIONS false;
+	CREATE TABLE plain (id int PRIMARY KEY, v text);
+	INSERT INTO plain SELECT g, '$old' || g FROM generate_series(1, 5000) g;
+	CREATE INDEX ON plain USING gist (point(id, id)) TABLESPACE ts_all;
+	CREATE UNLOGGED TABLE plain_u AS SELECT * FROM plain;
+	CREATE FUNCTION f_$old() RETURNS text LANGUAGE sql AS 'SELECT ''$old''';
+	CREATE SEQUENCE s_$old;
+	SELECT lo_from_bytea(0, '$old');
+	ANALYZE;
+	BEGIN; CREATE TABLE prepared AS SELECT * FROM plain; PREPARE TRANSACTION 'p'});
+$node->safe_psql("db_$old", "CREATE TABLE plain AS SELECT '$old'::text AS v; ANALYZE");
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$node->backup('b');
+$standby->init_from_backup($node, 'b', has_streaming => 1);
+$standby->start;
+$node->safe_psql('postgres', 'CHECKPOINT');
+ok(scalar(marker_files($node, $old)) > 10, 'control: catalogs and tables of scope tables are plain');
+
+$node->append_conf('postgresql.conf', "pg_cmk.scope = 'cluster'");
+$node->restart;
 is($node->safe_psql('postgres', 'SELECT scope FROM cmk.status'),
-	'cluster', 'cmk.status says so');
+	'cluster', 'scope cluster: cmk.status says so');
+ok(wait_until('all is sealed but the prepared table', sub {
+	# With its TOAST table's index.
+	return plain_relations($node) <= 2;
+}), 'all that was born plain is sealed') or diag(join "\n", plain_relations($node));
+ok(wait_until('the catalogs are known to be sealed', sub {
+	$node->safe_psql('postgres', q{SELECT count(*) > 270 AND bool_and(cmk.is_sealed(oid)) FROM pg_class WHERE relkind IN ('r', 'i', 't', 'S', 'm')}) eq 't' }),
+	'... and said to be');
+$node->safe_psql('postgres', "COMMIT PREPARED 'p'");
+ok(wait_until('the log says that all is sealed', sub {
+	slurp_file($node->logfile) =~ /every relation file of the cluster is sealed/ }),
+	'... then what was prepared, too');
+is(join("\n", plain_relations($node)), '', '... so that no relation file has a plain page');
+is_deeply([ marker_files($node, $old) ], [], '... and the marker stands nowhere');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM plain JOIN plain_u USING (id, v) JOIN prepared USING (id, v)'),
+	5000, '... and rows are there');
+is($node->safe_psql('template1', 'SELECT count(*) > 300 FROM pg_class'), 't', '... and template1 is read');
+$node->wait_for_catchup($standby);
+is(join("\n", plain_relations($standby)), '', 'the standby ends sealed');
+is_deeply([ marker_files($standby, $old) ], [], '... and the marker stands nowhere');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM plain JOIN prepared USING (id, v)'), 5000, '... but in its rows');
+is($standby->safe_psql('postgres', q{SELECT count(*) > 270, bool_and(cmk.is_sealed(oid)) FROM pg_class WHERE relkind IN ('r', 'i', 't', 'S', 'm')}),
+	't|t', '... and all is said to be sealed');
+my $offset = -s $node->logfile;
+$node->restart;
+ok(wait_until('the launcher looks again', sub {
+	slurp_file($node->logfile, $offset) =~ /every relation file of the cluster is sealed/ }),
+	'the next start looks again');
+unlike(slurp_file($node->logfile, $offset), qr/to be sealed in place/, '... and finds nothing to do');
+$standby->stop;
 
-foreach my $ts ('ts_paths', 'ts_all', 'ts_db')
-{
-	mkdir "$ts_dirs/$ts";
-	$node->safe_psql('postgres',
-		"CREATE TABLESPACE $ts LOCATION '$ts_dirs/$ts'");
-}
-
-# What the rows of a shared catalog hold stands in its file until that is
-# replaced; here a rewrite does it, and t/061_seal.pl shows the sealing in place.
-my $role = new_marker();
-$node->safe_psql('postgres', "CREATE ROLE $role; CHECKPOINT");
-ok(scalar(marker_files($node, $role)), 'control: a shared catalog of initdb is plain');
-$node->safe_psql('postgres', 'VACUUM FULL pg_authid; CHECKPOINT');
-is_deeply([ marker_files($node, $role) ], [], 'its rewrite is sealed');
-is( $node->safe_psql('postgres', "SELECT cmk.is_sealed('pg_authid')"),
-	't', '... and known as such');
+# ---- what is new ----
 
 $node->safe_psql('postgres', "CREATE DATABASE d STRATEGY $_->[0] $_->[1]; DROP DATABASE d")
   foreach [ 'wal_log', '' ], [ 'file_copy', 'TABLESPACE ts_db' ];
@@ -117,6 +161,28 @@ is(plain_files($_), '', "database $_ is sealed") foreach 'copy_wal_log', 'copy_f
 is_deeply([ map { marker_files($node, $_) } @markers ], [], 'no marker stands anywhere');
 
 # A crash
+# Relation files with plain pages.
+sub plain_relations
+{
+	my ($n) = @_;
+	my $files = relation_files($n);
+	my @plain;
+
+	$n->safe_psql('postgres', 'CHECKPOINT');
+	foreach my $path (map { @$_ } values %$files)
+	{
+		next unless $path =~ m{/\d+$};
+		my $counts = page_counts($path);
+
+		foreach my $fork (keys %$counts)
+		{
+			push @plain, "$path: $counts->{$fork}{plain} plain pages ($fork)"
+			  if $counts->{$fork}{plain};
+		}
+	}
+	return @plain;
+}
+
 sub plain_files
 {
 	my ($db) = @_;

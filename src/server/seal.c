@@ -262,9 +262,10 @@ cmk_seal_some(Relation rel, CmkSealPos *pos, int pages)
 bool
 cmk_seal_finish(Relation rel)
 {
+	uint64		plain[MAX_FORKNUM + 1];
 	CmkDekInfo	info;
 
-	if (cmk_sync_and_count_plain(&rel->rd_node) > 0)
+	if (cmk_sync_and_count_plain(&rel->rd_node, plain) > 0)
 		return false;
 	cmk_seal_await_backups();
 	if (find_dek(&rel->rd_node, &info) && !(info.flags & CMK_DEK_WHOLE))

@@ -70,16 +70,17 @@ cmk_heads_kind(CmkHeads *heads, BlockNumber block, bool *logged)
 }
 
 uint64
-cmk_sync_and_count_plain(const RelFileNode *rnode)
+cmk_sync_and_count_plain(const RelFileNode *rnode, uint64 plain[MAX_FORKNUM + 1])
 {
 	SMgrRelation reln = smgropen(*rnode, InvalidBackendId);
-	uint64		plain = 0;
+	uint64		sum = 0;
 
 	for (ForkNumber fork = 0; fork <= MAX_FORKNUM; fork++)
 	{
 		CmkHeads	heads = {*rnode, fork, 0, -1};
 		BlockNumber n;
 
+		plain[fork] = 0;
 		if (!smgrexists(reln, fork))
 			continue;
 		smgrimmedsync(reln, fork);
@@ -89,11 +90,12 @@ cmk_sync_and_count_plain(const RelFileNode *rnode)
 			if (block % 8192 == 0)
 				CHECK_FOR_INTERRUPTS();
 			if (cmk_heads_kind(&heads, block, NULL) == CMK_PAGE_PLAIN)
-				plain++;
+				plain[fork]++;
 		}
 		cmk_heads_close(&heads);
+		sum += plain[fork];
 	}
-	return plain;
+	return sum;
 }
 
 void

@@ -5,6 +5,7 @@
 #ifndef CMK_SEALPAGES_H
 #define CMK_SEALPAGES_H
 
+#include "common/relpath.h"
 #include "storage/block.h"
 #include "storage/buf.h"
 #include "storage/relfilenode.h"
@@ -32,10 +33,11 @@ extern CmkPageKind cmk_heads_kind(CmkHeads *heads, BlockNumber block, bool *logg
 extern void cmk_heads_close(CmkHeads *heads);
 
 /*
- * Syncs all forks of a relation that exist, and counts the pages that are
- * plain on disk.  ereport(ERROR).
+ * Syncs all forks of a relation that exist, and counts the pages that are plain on
+ * disk, by fork; returns their sum.  ereport(ERROR).
  */
-extern uint64 cmk_sync_and_count_plain(const RelFileNode *rnode);
+extern uint64 cmk_sync_and_count_plain(const RelFileNode *rnode,
+									   uint64 plain[MAX_FORKNUM + 1]);
 
 /*
  * Writes pages that were logged in full, and are locked exclusively and dirty, so

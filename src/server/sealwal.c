@@ -20,6 +20,7 @@
 #include "postmaster/startup.h"
 #include "storage/bufmgr.h"
 #include "storage/pmsignal.h"
+#include "storage/smgr.h"
 
 #include "compat.h"
 #include "keywal.h"
@@ -127,13 +128,27 @@ cmk_redo_birth_in_place(void)
 	await_backups("A relation is about to be sealed in place.");
 }
 
+/*
+ * The free space map is not in WAL: a standby's may have pages that its primary's
+ * had not.  It tells where to look for space, not more; so it begins anew.
+ */
+static void
+truncate_free_space_map(const RelFileNode *rnode)
+{
+	ForkNumber	fork = FSM_FORKNUM;
+	BlockNumber n = 0;
+
+	smgrtruncate(smgropen(*rnode, InvalidBackendId), &fork, 1, &n);
+}
+
 void
 cmk_redo_whole(const char *data, uint32 len)
 {
 	CmkDekInfo	info;
 	CmkError	err;
 	RelFileNode rnode;
-	uint64		plain;
+	uint64		plain[MAX_FORKNUM + 1];
+	uint64		left;
 	int			result;
 
 	if (len != CMK_RECORD_SIZE)
@@ -144,12 +159,17 @@ cmk_redo_whole(const char *data, uint32 len)
 	rnode.dbNode = info.id.db;
 	rnode.relNode = info.id.rel;
 
-	plain = cmk_sync_and_count_plain(&rnode);
-	if (plain > 0)
+	left = cmk_sync_and_count_plain(&rnode, plain);
+	if (plain[FSM_FORKNUM] > 0)
+	{
+		truncate_free_space_map(&rnode);
+		left -= plain[FSM_FORKNUM];
+	}
+	if (left > 0)
 	{
 		ereport(LOG,
 				(errmsg("pg_cmk: relation %u/%u/%u is sealed on the primary, but has " UINT64_FORMAT " plain pages here",
-						rnode.spcNode, rnode.dbNode, rnode.relNode, plain)));
+						rnode.spcNode, rnode.dbNode, rnode.relNode, left)));
 		return;
 	}
 	await_backups("A relation has been sealed in place.");
