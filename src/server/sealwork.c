@@ -329,12 +329,24 @@ cmk_seal_worker_main(Datum arg)
 	proc_exit(0);
 }
 
+static void
+wait_ms(long ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+					 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * The launcher has no database, and the postmaster tells such processes nothing of
+ * workers: so it looks itself.
+ */
 bool
 cmk_seal_database_by_worker(Oid db)
 {
 	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
-	BgwHandleStatus status;
 	pid_t		pid;
 
 	memset(&worker, 0, sizeof(worker));
@@ -346,16 +358,13 @@ cmk_seal_database_by_worker(Oid db)
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_main_arg = ObjectIdGetDatum(db);
-	worker.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
 		return false;
 
-	status = WaitForBackgroundWorkerStartup(handle, &pid);
-	if (status == BGWH_POSTMASTER_DIED)
-		proc_exit(1);
 	PG_TRY();
 	{
-		status = WaitForBackgroundWorkerShutdown(handle);
+		while (GetBackgroundWorkerPid(handle, &pid) != BGWH_STOPPED)
+			wait_ms(100);
 	}
 	PG_CATCH();
 	{
@@ -363,19 +372,10 @@ cmk_seal_database_by_worker(Oid db)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	return status == BGWH_STOPPED;
+	return true;
 }
 
 /* ---- the launcher ---- */
-
-static void
-wait_ms(long ms)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
-					 PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-}
 
 /* A worker for each database that has something to do; all do the shared ones. */
 static void

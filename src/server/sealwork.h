@@ -34,7 +34,7 @@ extern int	cmk_unsealed_files(Oid db, char some[MAXPGPATH], List **dbs);
 
 /*
  * Has a background worker seal a database, and waits for it.  false: it could not
- * be started, or failed.  ereport(ERROR) if we are interrupted; the worker is then
+ * be started.  ereport(ERROR) if we are interrupted; the worker is then
  * told to end.
  */
 extern bool cmk_seal_database_by_worker(Oid db);
