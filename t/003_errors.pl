@@ -186,6 +186,15 @@ $node->adjust_conf('postgresql.conf', 'pg_cmk.key', "'file://$dir/moved.pem'");
 $node->start;
 is($node->safe_psql('postgres', 'SELECT count(*) FROM t'),
 	'100', 'the right KEK under another name opens it');
+$node->stop;
+
+# Without its worker the server would be closed by the clock, and never open again.
+$node->append_conf('postgresql.conf', 'max_worker_processes = 0');
+($failed, $log) = start_fails($node);
+ok($failed, 'no start without room for the key worker');
+like($log, qr/FATAL:.*key worker.*HINT:.*max_worker_processes/s, '... and the log names the setting');
+$node->adjust_conf('postgresql.conf', 'max_worker_processes', undef);
+$node->start;
 
 # The disk is full while a DEK is born.  A preloaded library answers for the C
 # library that there is no space, for the keys file alone and as long as a certain

@@ -85,6 +85,9 @@ my $newer = $kv->rotate_key('other', 'kek');
 is($node->safe_psql('postgres', "SELECT cmk.set_key('$other->{kid}')"), $other->{kid}, 'an older version');
 governs($other->{kid}, 'a version');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM cmk.recipients'), 4, 'all of them are recipients');
+$node->safe_psql('postgres', "SELECT cmk.set_key('" . ($other->{kid} =~ s/^https/HTTPS/r =~ s/kek/KEK/r) . "/')");
+governs($other->{kid}, 'the same in another spelling');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM cmk.recipients'), 4, 'which is no other recipient');
 is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT substr(event, 1, 7) || ' ' || (detail LIKE 'https://%'), ',') FROM cmk.events WHERE event = 'key set'"),
 	'key set true', 'cmk.events has them');
 
@@ -187,6 +190,40 @@ $kv->enable_key('demo', 'disabled');
 ok(wait_until('it takes over', sub { $node->safe_psql('postgres', 'SELECT key_url FROM cmk.status') eq $disabled->{url} }),
 	'it is tried again, and takes over when it can');
 governs($disabled->{url}, 'a key that became good');
+
+# A recipient that still opens the root, but could not govern, must not close the server
+my $lapsed = $kv->create_key('demo', 'lapsed');
+$node->safe_psql('postgres', "SELECT cmk.add_recipient('$lapsed->{url}')");
+$kv->set_key('demo', 'lapsed', exp => time - 3600, all => 1);
+$from = log_position($node);
+set_by_file($lapsed->{url});
+ok(wait_log($node, $from, qr/WARNING:  pg_cmk\.key was changed to a key that cannot take over: .*has expired/),
+	'a reload with an expired recipient: a warning');
+is($node->safe_psql('postgres', 'SELECT cmk.revalidate()'), 'Ready', 'the server stays open');
+is($node->safe_psql('postgres', 'SELECT key_url FROM cmk.status'), $disabled->{url}, 'the old key governs on');
+
+# The setting names a key that does not govern: dropping it would be found out at the next start
+set_by_file($second->{url}, "pg_cmk.vault_timeout = 5s\n");
+wait_until('the recipient governs', sub { $node->safe_psql('postgres', 'SELECT key_url FROM cmk.status') eq $second->{url} });
+set_by_file($lapsed->{url});
+ok(wait_until('the setting is there', sub { $node->safe_psql('postgres', 'SHOW pg_cmk.key') eq $lapsed->{url} }), 'the setting is a key that cannot govern');
+like(refusal("SELECT cmk.drop_recipient('$lapsed->{url}')"), qr/ERROR:  22023: .*is the setting pg_cmk\.key/, 'it cannot be dropped');
+set_by_file($disabled->{url});
+wait_until('it governs', sub { $node->safe_psql('postgres', 'SELECT key_url FROM cmk.status') eq $disabled->{url} });
+governs($disabled->{url}, 'back');
+
+# Cancelled while the vault is asked: what the worker finishes is not left without a setting
+my $slow = $kv->create_key('demo', 'slow');
+$kv->fault(match => { key => 'slow', op => 'unwrap' }, delay_ms => 600, count => 1);
+$from = log_position($node);
+like(refusal("SET statement_timeout = '200ms'; SELECT cmk.set_key('$slow->{url}')"), qr/ERROR:  57014:/, 'cmk.set_key() can be cancelled');
+ok(wait_log($node, $from, qr/key "\Q$slow->{url}\E" governs from now on.*key "\Q$disabled->{url}\E" governs from now on/s),
+	'the key that it set gives way to the setting');
+governs($disabled->{url}, 'after a call that was cancelled');
+is($node->safe_psql('postgres', "SELECT cmk.set_key('$slow->{url}')"), $slow->{kid}, 'and is set when it is asked for again');
+is(refusal("SELECT cmk.drop_recipient('$disabled->{url}'); SELECT cmk.add_recipient('$disabled->{url}')"), '', 'the old key can be dropped at once');
+is($node->safe_psql('postgres', "SELECT cmk.set_key('$disabled->{url}')"), $disabled->{kid}, 'the old key');
+governs($disabled->{url}, 'the old key again');
 
 # While Inaccessible
 $from = log_position($node);

@@ -9,6 +9,8 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use CmkTest;
+use Cwd qw(getcwd);
+use File::Basename qw(basename dirname);
 use JSON::PP;
 use PostgreSQL::Test::BackgroundPsql;
 use PostgreSQL::Test::Cluster;
@@ -67,7 +69,9 @@ sub touch { open my $fh, '>', "$dir/$_" or die foreach @_; return }
 sub calls
 {
 	my @lines = -e "$dir/calls" ? split(/\n/, slurp_file("$dir/calls")) : ();
-	return map { decode_json($_) } @lines;
+
+	# In the order of the events: two commands may run at once.
+	return sort { $a->{argv}[2] cmp $b->{argv}[2] } map { decode_json($_) } @lines;
 }
 sub told { return map { "$_->{argv}[0]/$_->{argv}[1]" } @_ }
 
@@ -428,6 +432,28 @@ is(system('sh', "$doc/textfile-collector", $node->data_dir, $prom), 0, 'textfile
 is(slurp_file($prom) =~ /^(?!#)(.*)$/m ? $1 : '', 'pg_cmk_command_status 0', 'and says that the key is Ready');
 my ($watched) = $query{pg_cmk_events} =~ /ARRAY\[(.*?)\]/s;
 like($watched, qr/'$_'/, "the event of an alert is counted: $_") foreach map { /event="([^"]+)"/ ? $1 : () } @exprs;
+
+# Where the server was started does not matter to the command.
+
+$node->stop('fast');
+{
+	my $cwd = getcwd();
+	local %ENV = %ENV;
+
+	$ENV{AZURE_CLIENT_ID}     = $v->{app}{client_id};
+	$ENV{AZURE_CLIENT_SECRET} = $v->{app}{client_secret};
+	chdir dirname($node->data_dir) or die $!;
+	ok(pg_ctl($node, '-w', '-l', $node->logfile, '-D', basename($node->data_dir), 'start'), 'a server that is started in a relative directory');
+	$node->_update_pid(1);
+	chdir $cwd or die $!;
+}
+$n = calls();
+set_conf("pg_cmk.event_command = '$command'");
+away_and_back();
+@calls = wait_calls($n + 1);
+my $pgdata = $calls[-1]{env}{PGDATA};
+like($pgdata, qr/^\//, 'the command is told the absolute one');
+is((stat "$pgdata/PG_VERSION")[1], (stat $node->data_dir . '/PG_VERSION')[1], 'which is the right one');
 
 $node->stop('fast');
 done_testing();

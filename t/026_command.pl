@@ -9,6 +9,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use CmkTest;
+use Fcntl ':flock';
 use IPC::Run ();
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
@@ -162,7 +163,8 @@ my %refused = (
 	'plain http' => [ 'http' . substr($third->{url}, 5), qr/^pg_cmk: error: / ],
 	'an empty URL' => [ '', qr/^pg_cmk: error: / ],
 	'a file that is not there' => [ 'file:///nonexistent/kek.pem', qr/^pg_cmk: error: / ],
-	'--from' => [ '--from', $second->{url}, $third->{url}, qr/--from is for a stopped server/ ]);
+	'--from' => [ '--from', $second->{url}, $third->{url}, qr/--from is for a stopped server/ ],
+	'--set' => [ '-c', 'pg_cmk.identity=environment', $third->{url}, qr/--set is for a stopped server/ ]);
 foreach my $what (sort keys %refused)
 {
 	my (@args) = @{ $refused{$what} };
@@ -282,10 +284,25 @@ foreach my $what (sort keys %strange)
 	ok(wait_log($node, $from, qr/WARNING:  pg_cmk: file "pg_cmk\/request\.json" is refused: $why/), "a request file: $what: is refused");
 	ok(!-l request_file() && !-e request_file(), 'and removed');
 }
-put_request('{"id": "' . ('0' x 32) . '", "request": "set-key", "url": "' . 'x' x 2000 . '"}');
+mkdir request_file() or die $!;
+$from = log_position($node);
 $node->reload;
-ok(wait_until('there is an answer', sub { -e $node->data_dir . '/pg_cmk/answer.json' }), 'a request with a URL that is too long is answered');
-is(decode_json(slurp_file($node->data_dir . '/pg_cmk/answer.json'))->{ok} ? 'yes' : 'no', 'no', 'with no');
+ok(wait_log($node, $from, qr/is refused: it is no regular file/), 'a directory is refused');
+rmdir request_file() or die $!;
+runs([ 'revalidate', @D ], 0, qr/^Ready$/, undef, 'and once it is gone');
+$from = log_position($node);
+put_request('');
+$node->reload;
+ok(wait_log($node, $from, qr/is refused: its size is wrong/), 'the next one is told, too');
+{
+	# Who asks holds this lock.
+	open my $lock, '<', $node->data_dir . '/pg_cmk' or die $!;
+	flock $lock, LOCK_EX or die $!;
+	put_request('{"id": "' . ('0' x 32) . '", "request": "set-key", "url": "' . 'x' x 2000 . '"}');
+	$node->reload;
+	ok(wait_until('there is an answer', sub { -e $node->data_dir . '/pg_cmk/answer.json' }), 'a request with a URL that is too long is answered');
+	is(decode_json(slurp_file($node->data_dir . '/pg_cmk/answer.json'))->{ok} ? 'yes' : 'no', 'no', 'with no');
+}
 runs([ 'revalidate', @D ], 0, qr/^Ready$/, undef, 'the server goes on');
 
 # No answer
@@ -304,6 +321,52 @@ runs([ 'revalidate', @D ], 3, qr/^$/, qr/another pg_cmk command is at work/, 'an
 kill 'CONT', $worker;
 $first->finish;
 is($first->result(0) . " $first_out$first_err", "0 Ready\n", 'the first one gets its answer');
+
+# A command that ends before its request is taken
+
+sub wait_for_request
+{
+	return wait_until('there is a request', sub { -e request_file() });
+}
+
+my @set_third = ('pg_cmk', 'set-key', @D, $third->{url});
+kill 'STOP', $worker;
+$first = IPC::Run::start(\@set_third, '<', \undef, '>', \$first_out, '2>', \$first_err);
+wait_for_request();
+$first->signal('HUP');
+$first->finish;
+is($first->result(0), 1, 'a command whose terminal is gone ends');
+ok(!-e request_file(), 'and withdraws its request');
+$first = IPC::Run::start(\@set_third, '<', \undef, '>', \$first_out, '2>', \$first_err);
+wait_for_request();
+$from = log_position($node);
+$first->signal('KILL');
+$first->finish;
+ok(-e request_file(), 'one that is killed leaves it');
+kill 'CONT', $worker;
+ok(wait_log($node, $from, qr/WARNING:  pg_cmk: file "pg_cmk\/request\.json" is refused: nobody waits for the answer/), 'where it is not obeyed');
+is($node->safe_psql('postgres', 'SELECT key_url FROM cmk.status'), $second->{url}, 'the key is the same');
+$node->stop('fast');
+put_request('{"id": "' . ('0' x 32) . '", "request": "set-key", "url": "' . $third->{url} . '"}');
+$from = log_position($node);
+start_vault_node($node, $v);
+ok(wait_log($node, $from, qr/is refused: nobody waits for the answer/), 'nor by a server that is started with it');
+is($node->safe_psql('postgres', 'SELECT key_url FROM cmk.status'), $second->{url}, 'the key is the same');
+
+# The copy of a running server whose process is not to be seen
+
+$node->stop('fast');
+{
+	local %ENV = %ENV;
+	$ENV{AZURE_CLIENT_ID}     = $v->{app}{client_id};
+	$ENV{AZURE_CLIENT_SECRET} = $v->{app}{client_secret};
+	is(system('sh', '-c', 'ulimit -c 0; exec pg_ctl -s -w -D "$1" -l "$2" start', 'sh', $node->data_dir, $node->logfile), 0, 'a server that may not dump core');
+	$node->_update_pid(1);
+}
+runs([ 'status', @D ], 0, qr/^server: +running/, undef, 'it runs');
+my $copy = PostgreSQL::Test::Utils::tempdir . '/copy';
+is(system('cp', '-a', $node->data_dir, $copy), 0, 'a copy, with postmaster.pid');
+($out) = runs([ 'status', '-D', $copy ], 3, qr/^server: +stopped$/m, undef, 'no server runs in it');
 
 # The command line of the server
 
@@ -356,6 +419,37 @@ mkdir $node->data_dir . '/postgresql.auto.conf.pg_cmk';
 runs([ 'set-key', @D, $v->{key}{url} ], 1, qr/^$/, qr/postgresql\.auto\.conf/, 'postgresql.auto.conf cannot be written');
 is(files_of($node), $before, 'both files are as they were');
 rmdir $node->data_dir . '/postgresql.auto.conf.pg_cmk';
+
+# root.json is another one when the command comes back from a slow vault.
+my $root_json = $node->data_dir . '/pg_cmk/root.json';
+my $root_text = slurp_file($root_json);
+$kv->counts(reset => 1);
+$kv->fault(match => { op => 'get' }, delay_ms => 3000);
+{
+	local %ENV = %ENV;
+	$ENV{AZURE_CLIENT_ID}     = $v->{app}{client_id};
+	$ENV{AZURE_CLIENT_SECRET} = $v->{app}{client_secret};
+	($first_out, $first_err) = ('', '');
+	$first = IPC::Run::start([ 'pg_cmk', 'set-key', @D, '-c', 'pg_cmk.vault_timeout=30s', $v->{key}{url} ], '<', \undef, '>', \$first_out, '2>', \$first_err);
+}
+ok(wait_until('the root key was opened', sub { $kv->counts->{unwrap} }), 'a command waits for a slow vault');
+append_to_file($root_json, "\n");
+$first->finish;
+is($first->result(0), 1, 'it does not replace a file that it has not read');
+like($first_err, qr/error: file "pg_cmk\/root\.json" was changed meanwhile/, 'and says so');
+is(slurp_file($root_json), "$root_text\n", 'the newer file is there');
+$kv->clear_faults;
+open my $root_fh, '>', $root_json or die $!;
+print $root_fh $root_text;
+close $root_fh;
+
+# A directory that cannot be synced, since it cannot be opened.
+chmod 0300, $node->data_dir or die $!;
+runs([ 'set-key', @D, $v->{key}{url} ], 2, qr/^$/, qr/could not fsync directory.*\n.*hint: The key governs when the server starts/, 'the setting cannot be synced');
+chmod 0700, $node->data_dir or die $!;
+start_vault_node($node, $v);
+is($node->safe_psql('postgres', 'SELECT key_url FROM cmk.status'), $v->{key}{url}, 'the key of the setting is a recipient');
+rows_are_there($node, 'set-key that could not be synced');
 $kv->enable_key($_, 'kek') foreach 'second', 'third';
 
 done_testing();

@@ -166,6 +166,45 @@ $kv->enable_key('demo', 'kek');
 ok(wait_until('it is open', sub { hears($node) eq '' }), 'it comes back');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM t'), $all, 'with every row');
 
+# The key goes together with a crash, which leaves keys in memory
+
+$node->append_conf('postgresql.conf', "pg_cmk.debug_deadline = 8s\npg_cmk.revalidate_interval = 5s");
+$node->reload;
+$node->safe_psql('postgres', 'SELECT cmk.revalidate()');
+my $victim = $node->background_psql('postgres', on_error_stop => 0);
+$pid = $victim->query_safe('SELECT pg_backend_pid()');
+$from{main} = log_position($node);
+$kv->firewall('demo', 'firewall');
+kill 'KILL', $pid;
+ok(wait_log($node, $from{main}, qr/terminated by signal 9.*pg_cmk: locked down: no key is in memory/s),
+	'a server that crashed before it saw the loss locks down');
+is_deeply([ memory_of($node, \%needles) ], [], 'nothing is in memory');
+eval { $victim->quit };
+$kv->firewall('demo', undef);
+ok(wait_until('it is open', sub { hears($node) eq '' }), 'it comes back');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM t'), $all, 'with every row');
+
+# A stop that comes before the postmaster has heard that the startup process waits
+
+$node->append_conf('postgresql.conf', 'pg_cmk.debug_pause_at = await_root');
+$node->reload;
+$from{main} = log_position($node);
+$kv->disable_key('demo', 'kek');
+ok(wait_log($node, $from{main}, qr/pg_cmk: locked down(?s:.*)pg_cmk: waiting for/), 'locks down');
+ok(wait_until('there is a checkpointer', sub { `ps -o args= -p @{[ join ',', server_pids($node) ]}` =~ /checkpointer/ }),
+	'it has a checkpointer again');
+pg_ctl($node, '-W', '-m', 'fast', 'stop');
+ok(wait_log($node, $from{main}, qr/received fast shutdown request/), 'it is told to stop');
+append_to_file($node->data_dir . '/pg_cmk/debug_continue', '');
+ok(wait_until('it ended', sub { !-e $node->data_dir . '/postmaster.pid' }), 'it stops')
+  or pg_ctl($node, '-m', 'immediate', 'stop');
+$node->_update_pid(0);
+unlink $node->data_dir . '/pg_cmk/debug_continue';
+$node->adjust_conf('postgresql.conf', 'pg_cmk.debug_pause_at', undef);
+$kv->enable_key('demo', 'kek');
+start_vault_node($node, $v);
+is($node->safe_psql('postgres', 'SELECT count(*) FROM t'), $all, 'with every row');
+
 $standby->stop('fast');
 $node->stop('fast');
 

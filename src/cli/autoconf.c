@@ -218,7 +218,7 @@ cmk_autoconf_commit(CmkAutoconf *conf, CmkError *err)
 		return -1;
 	}
 	free(conf->old);
-	return cmk_textfile_sync_dir(".", err);
+	return cmk_textfile_sync_dir(".", err) < 0 ? 1 : 0;
 }
 
 void

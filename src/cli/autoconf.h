@@ -51,8 +51,8 @@ extern int	cmk_autoconf_prepare(CmkAutoconf *conf, const char *name,
 
 /*
  * Puts it in place, after making it anew if the old one has changed.  0; -1 and the
- * old file is as it was, with the exception of cmk_rootfile_write().  Either way
- * conf is done with.
+ * old file is as it was; 1 with *err if the new one is in place, but a crash could
+ * still bring the old one back.  conf is done with in any case.
  */
 extern int	cmk_autoconf_commit(CmkAutoconf *conf, CmkError *err);
 

@@ -88,20 +88,36 @@ has_name_of_server(pid_t pid)
 	return is;
 }
 
-static bool
-is_alive(pid_t pid)
+/* Is that the current directory?  1, 0, or -1 if it is not to be seen. */
+static int
+is_here(const char *path)
 {
-	char		path[64];
 	struct stat theirs;
 	struct stat ours;
+
+	if (stat(path, &theirs) < 0 || stat(".", &ours) < 0)
+		return -1;
+	return theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
+/*
+ * A server that leaves no core dump may be hidden in /proc.  Then the directory that
+ * it wrote into postmaster.pid tells the original of a copied file.
+ */
+static bool
+is_alive(pid_t pid, const char *datadir)
+{
+	char		path[64];
+	int			here;
 
 	if (pid == getpid() || pid == getppid() || kill(pid, 0) < 0 ||
 		!has_name_of_server(pid))
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/cwd", (int) pid);
-	if (stat(path, &theirs) < 0 || stat(".", &ours) < 0)
-		return true;			/* not to be seen */
-	return theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+	here = is_here(path);
+	if (here < 0)
+		here = is_here(datadir);
+	return here != 0;
 }
 
 int
@@ -132,10 +148,12 @@ cmk_datadir_postmaster(CmkServer *server, CmkError *err)
 		cmk_fail(err, CMK_ERR_CORRUPT, "file \"%s\" names no process", "postmaster.pid");
 		return cmk_fail_hint(err, "A server may be starting; try again.");
 	}
-	free(text);
+	end++;
+	end[strcspn(end, "\n")] = '\0';
 	server->standalone = pid < 0;
-	if (is_alive((pid_t) labs(pid)))
+	if (is_alive((pid_t) labs(pid), end))
 		server->pid = (pid_t) labs(pid);
+	free(text);
 	return 0;
 }
 

@@ -32,7 +32,8 @@ extern int	cmk_datadir_enter(const char *path, CmkError *err);
  * The server that runs here.  As pg_ctl does: postmaster.pid names a process that is
  * alive and neither this one nor its parent; and, where that can be seen, one whose
  * program is postgres and whose current directory is this one, so that a pid that
- * is somebody else's by now is no server.  0; -1 if the file makes no sense.
+ * is somebody else's by now is no server.  Where the directory cannot be seen, the
+ * one that the file names must be this one.  0; -1 if the file makes no sense.
  */
 extern int	cmk_datadir_postmaster(CmkServer *server, CmkError *err);
 

@@ -31,6 +31,19 @@ note_signal(int signo)
 	interrupted = signo;
 }
 
+/* Not those that are ignored, as by nohup. */
+static void
+catch_signal(int signo)
+{
+	struct sigaction sa;
+
+	if (sigaction(signo, NULL, &sa) == 0 && sa.sa_handler == SIG_IGN)
+		return;
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_handler = note_signal;
+	sigaction(signo, &sa, NULL);
+}
+
 static int
 make_id(char *id, CmkError *err)
 {
@@ -176,13 +189,11 @@ cmk_ask_server(pid_t postmaster, const char *request, const char *url, int wait_
 			   CmkAnswer *answer, CmkError *err)
 {
 	char		id[ID_SIZE];
-	struct sigaction sa;
 
 	memset(answer, 0, sizeof(*answer));
-	memset(&sa, 0, sizeof(sa));
-	sa.sa_handler = note_signal;
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
+	catch_signal(SIGINT);
+	catch_signal(SIGTERM);
+	catch_signal(SIGHUP);		/* the terminal is gone */
 
 	if (make_id(id, err) < 0 || write_request(id, request, url, err) < 0)
 		return CMK_ASKED_NOT;

@@ -104,7 +104,7 @@ find_command(const char *name)
 
 /* An option's value.  0 or -1, said. */
 static int
-take_option(CmkCli *cli, const char **sets, int *nsets, int c, const char *value)
+take_option(CmkCli *cli, const char **sets, int *nsets, int c, char *value)
 {
 	char	   *end;
 	long		n;
@@ -128,6 +128,7 @@ take_option(CmkCli *cli, const char **sets, int *nsets, int c, const char *value
 			cli->wait = (int) n;
 			break;
 		case 'f':
+			cmk_key_url_normalize(value);
 			cli->from = value;
 			break;
 		case 'c':
@@ -183,6 +184,8 @@ read_command_line(CmkCli *cli, int which, int argc, char **argv)
 		usage_error("no data directory specified, neither by -D nor by PGDATA", NULL);
 	else
 	{
+		if (argv[optind] != NULL)
+			cmk_key_url_normalize(argv[optind]);
 		cli->url = argv[optind];
 		return 0;
 	}

@@ -9,7 +9,8 @@
  *
  * Order: everything that can fail is done before anything is written; then
  * root.json, which now has one recipient more and is good for both settings; then
- * the setting.  If that fails, root.json is put back.
+ * the setting.  If that fails, root.json is put back; but not when the setting is in
+ * place and only could not be synced, since it must name a recipient.
  *
  * What WAL may bring later decides on the serial.  A copy that will replay its
  * origin's WAL (datadir.h) keeps the serial, so that any root file which the origin
@@ -32,6 +33,7 @@
 #include "autoconf.h"
 #include "cli.h"
 #include "datadir.h"
+#include "textfile.h"
 
 typedef struct Keys
 {
@@ -184,7 +186,22 @@ make_wrap(Offline *off, CmkWrap *wrap)
 
 /* ---- writing ---- */
 
-/* Both files, or neither.  0 or -1. */
+/*
+ * A server may have been started and stopped while this command waited for a vault,
+ * and have changed the file; a root key that only the newer one has must not be lost.
+ */
+static bool
+root_file_is(const char *text)
+{
+	size_t		len;
+	char	   *now = cmk_textfile_read(CMK_ROOT_FILE, CMK_ROOTFILE_MAX, true, &len, NULL);
+	bool		same = now != NULL && len == strlen(text) && memcmp(now, text, len) == 0;
+
+	free(now);
+	return same;
+}
+
+/* Both files, or neither: an exit status. */
 static int
 write_files(Offline *off, const char *old_text)
 {
@@ -192,22 +209,38 @@ write_files(Offline *off, const char *old_text)
 	CmkServer	server;
 	CmkError	err;
 	CmkError	again;
+	int			committed = -1;
 
 	if (cmk_autoconf_prepare(&conf, "pg_cmk.key", off->cli->url, &err) < 0)
-		return say_error(&err);
+	{
+		cmk_say_error(&err);
+		return CMK_EXIT_FAILED;
+	}
 	if (cmk_datadir_postmaster(&server, &err) < 0 || server.pid != 0)
 	{
 		cmk_autoconf_abort(&conf);
 		cmk_say("a server was started in this data directory meanwhile", "Nothing was changed.", NULL);
-		return -1;
+		return CMK_EXIT_FAILED;
+	}
+	if (!root_file_is(old_text))
+	{
+		cmk_autoconf_abort(&conf);
+		cmk_say("file \"" CMK_ROOT_FILE "\" was changed meanwhile", "Nothing was changed by this command.",
+				"Run it again.");
+		return CMK_EXIT_FAILED;
 	}
 	if (cmk_rootfile_write(CMK_ROOT_FILE, off->rf.text, strlen(off->rf.text), &err) < 0)
 		cmk_autoconf_abort(&conf);
-	else if (cmk_autoconf_commit(&conf, &err) == 0)
-		return 0;
-	if (cmk_rootfile_write(CMK_ROOT_FILE, old_text, strlen(old_text), &again) < 0)
+	else
+		committed = cmk_autoconf_commit(&conf, &err);
+	if (committed == 0)
+		return CMK_EXIT_OK;
+	if (committed > 0)
+		cmk_fail_hint(&err, "The key governs when the server starts, unless this machine crashes before the files are on disk.");
+	else if (cmk_rootfile_write(CMK_ROOT_FILE, old_text, strlen(old_text), &again) < 0)
 		cmk_say_error(&again);
-	return say_error(&err);
+	cmk_say_error(&err);
+	return committed > 0 ? CMK_EXIT_NO_ANSWER : CMK_EXIT_FAILED;
 }
 
 static int
@@ -227,6 +260,7 @@ write_files_undisturbed(Offline *off, const char *old_text)
 	return result;
 }
 
+/* An exit status. */
 static int
 add_recipient(Offline *off, CmkWrap *wrap)
 {
@@ -235,7 +269,7 @@ add_recipient(Offline *off, CmkWrap *wrap)
 	bool		copy = cmk_datadir_is_copy();
 	char	   *old_text = strdup(rf->text);
 	CmkError	err;
-	int			result = -1;
+	int			result = CMK_EXIT_FAILED;
 
 	wrap->local = copy && (old == NULL || old->local);
 	if (!copy)
@@ -255,12 +289,15 @@ static int
 set_key(Offline *off)
 {
 	CmkWrap		wrap;
+	int			result;
 
-	if (open_root(off) < 0 || make_wrap(off, &wrap) < 0 || add_recipient(off, &wrap) < 0)
+	if (open_root(off) < 0 || make_wrap(off, &wrap) < 0)
 		return CMK_EXIT_FAILED;
-	printf("key \"%s\" governs when the server starts%s\n", off->cli->url,
-		   wrap.local ? "; it is a recipient of this copy only" : "");
-	return CMK_EXIT_OK;
+	result = add_recipient(off, &wrap);
+	if (result == CMK_EXIT_OK)
+		printf("key \"%s\" governs when the server starts%s\n", off->cli->url,
+			   wrap.local ? "; it is a recipient of this copy only" : "");
+	return result;
 }
 
 int

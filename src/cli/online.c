@@ -87,7 +87,7 @@ set_setting(const CmkCli *cli, pid_t postmaster)
 	CmkError	err;
 
 	if (cmk_autoconf_prepare(&conf, "pg_cmk.key", cli->url, &err) < 0 ||
-		cmk_autoconf_commit(&conf, &err) < 0)
+		cmk_autoconf_commit(&conf, &err) != 0)
 	{
 		snprintf(err.hint, sizeof(err.hint),
 				 "The key governs this server already, but pg_cmk.key must be set to it before the server is started again.");
@@ -113,6 +113,11 @@ set_key_online(const CmkCli *cli, pid_t postmaster)
 	{
 		cmk_say("--from is for a stopped server", "A server that runs has its root key open, or opens it with pg_cmk.key.",
 				NULL);
+		return CMK_EXIT_FAILED;
+	}
+	if (cli->sets[0] != NULL)
+	{
+		cmk_say("--set is for a stopped server", "A server that runs has its own settings.", NULL);
 		return CMK_EXIT_FAILED;
 	}
 	if (cmk_datadir_set_by_command_line("pg_cmk.key"))

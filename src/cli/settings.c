@@ -237,6 +237,7 @@ cmk_read_settings(const CmkCli *cli, CmkCliSettings *s, CmkError *err)
 		setting(cli, "pg_cmk.vault_timeout", "10s", timeout, sizeof(timeout), err) < 0 ||
 		setting(cli, "pg_cmk.require_purge_protection", "on", purge, sizeof(purge), err) < 0)
 		return -1;
+	cmk_key_url_normalize(s->key);
 	s->check_flags = cmk_setting_is_on(purge) ? CMK_CHECK_PURGE_PROTECTION : 0;
 	s->vault.identity = s->identity;
 	s->vault.client_id = s->client_id;

@@ -24,7 +24,7 @@
  * (AES-KW) by the next newer one: "wrapped_by_root": {"id": 2, "value": "…"}.
  * The HMAC-SHA-256, under a key derived from the current root, covers every byte
  * of the text before the member "hmac", which is the last.  serial grows with
- * every change.  docs/formats.md has it all.
+ * every change and every timeline.  docs/formats.md has it all.
  *
  *		if (cmk_rootfile_read(path, &rf, &err) < 0 ||
  *			cmk_rootfile_check_sysid(&rf, path, sysid, &err) < 0)

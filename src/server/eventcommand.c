@@ -59,7 +59,7 @@ static Running running[MAX_RUNNING];
 
 /* Variables that a command may need and that hold no secret; "*" ends a prefix. */
 static const char *const passed_on[] = {
-	"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "PGDATA"
+	"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR"
 };
 
 static bool
@@ -134,11 +134,15 @@ is_passed_on(const char *variable)
 	return false;
 }
 
+/* With our own PGDATA: the server's may be relative to where it was started, or none. */
 static void
 make_environment(char *env[MAX_ENVIRONMENT])
 {
+	static char pgdata[MAXPGPATH + 8];
 	int			n = 0;
 
+	snprintf(pgdata, sizeof(pgdata), "PGDATA=%s", DataDir);
+	env[n++] = pgdata;
 	for (char **e = environ; *e != NULL && n < MAX_ENVIRONMENT - 1; e++)
 		if (is_passed_on(*e))
 			env[n++] = *e;

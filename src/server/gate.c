@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "libpq/auth.h"
 #include "libpq/libpq-be.h"
@@ -33,6 +34,7 @@
 
 static ClientAuthentication_hook_type prev_client_authentication = NULL;
 static emit_log_hook_type prev_emit_log = NULL;
+static bool worker_ran = false; /* while the startup process waits */
 
 bool
 cmk_gate_is_closed(void)
@@ -62,7 +64,8 @@ cmk_gate_refuse(int elevel)
 			 errmsg("the customer-managed key of this server is inaccessible"),
 			 errdetail("%s since %s: %s.",
 					   inaccessible ? cmk_state_name(st.health.state) : "Not validated",
-					   timestamptz_to_str(inaccessible ? st.since : st.last_validated),
+					   timestamptz_to_str(inaccessible || st.last_validated == 0 ?
+										  st.since : st.last_validated),
 					   st.health.reason != CMK_REASON_NONE ?
 					   cmk_reason_name(st.health.reason) : "the key worker does not answer"),
 			 errhint("The server accepts connections again by itself when the key is accessible.")));
@@ -148,6 +151,19 @@ want_worker(void)
 	SendPostmasterSignal(PMSIGNAL_BACKGROUND_WORKER_CHANGE);
 }
 
+/*
+ * A stop that comes before the postmaster has heard that finds it still
+ * reinitializing: having told us to end it would wait for the checkpointer for ever.
+ * The end of a startup process by itself makes it kill the others after some
+ * seconds (HandleChildCrash).  Nothing is lost: nothing has been done yet.
+ */
+static void
+end_as_crash(int code, Datum arg)
+{
+	if (!worker_ran)
+		_exit(2);
+}
+
 int
 cmk_await_root(void)
 {
@@ -161,16 +177,21 @@ cmk_await_root(void)
 		return -1;
 	}
 	ereport(LOG, (errmsg("pg_cmk: waiting for the customer-managed key")));
+	if (cmk_after_crash)
+		on_proc_exit(end_as_crash, (Datum) 0);
+	cmk_debug_point("await_root");
 	while (!cmk_root_is_open())
 	{
 		HandleStartupProcInterrupts();
 		if (!PostmasterIsAlive())
 			exit(1);
+		worker_ran |= worker_runs();
 		alone = worker_runs() ? 0 : alone + 1;
 		if (alone > 0 && alone % 10 == 0)
 			want_worker();
 		pg_usleep(100000L);
 	}
+	worker_ran = true;			/* seen or not */
 	ereport(LOG, (errmsg("pg_cmk: the customer-managed key is there")));
 	return 0;
 }

@@ -96,9 +96,13 @@ cmk_health_feed(CmkHealth *h, const CmkHealthConfig *config,
 	else
 		lost = feed_maybe(h, config, now);
 
-	if (before != CMK_STATE_STARTING && before != CMK_STATE_INACCESSIBLE)
-		h->state = lost || deadline_passed(h, config, now) ?
-			CMK_STATE_INACCESSIBLE : CMK_STATE_DEGRADED;
+	if (lost || deadline_passed(h, config, now))
+	{
+		if (before != CMK_STATE_STARTING || h->open)
+			h->state = CMK_STATE_INACCESSIBLE;
+	}
+	else if (before != CMK_STATE_STARTING && before != CMK_STATE_INACCESSIBLE)
+		h->state = CMK_STATE_DEGRADED;
 
 	step.changed = h->state != before;
 	step.fresh = true;

@@ -21,7 +21,9 @@
  * - Whatever it was: Inaccessible when the hard deadline has passed since the last
  *	 yes.  The gate asks cmk_health_closed() itself, so that a worker that hangs
  *	 or died cannot keep the server open.
- * - Before the first yes it stays Starting.
+ * - Before the first yes it stays Starting: there is nothing to be taken away.  But
+ *	 after a crash the root is still open, and what closes a Ready server makes it
+ *	 Inaccessible, too.
  *
  * The longest wait between two looks is ten twelfths of the interval, whatever a
  * Retry-After asks for, so that what happens to the key is acted upon within the
@@ -57,6 +59,7 @@ typedef struct CmkHealthConfig
 typedef struct CmkHealth
 {
 	CmkState	state;
+	bool		open;			/* in Starting: the root is open already */
 	CmkReason	reason;			/* why it is not Ready; NONE in Ready */
 	int64_t		last_yes;		/* 0: never */
 	int64_t		first_maybe;	/* of the present row of maybes; 0: none */

@@ -86,9 +86,41 @@ redo_birth(const char *data, uint32 len)
 		cmk_redo_birth_in_place();
 }
 
+/*
+ * A server that lost its last change in a crash, before it was in WAL, and follows
+ * another one now.  A recipient that nobody else knows is forgotten; but its own root
+ * must not be, since records may be under it.
+ */
 static void
-redo_root(const char *data, uint32 len)
+refuse_other_root(const CmkRootFile *ours, const CmkRootFile *theirs)
 {
+	bool		other = theirs->current_root < ours->current_root;
+
+	for (int i = 0; i < ours->nroots; i++)
+	{
+		const CmkRoot *root = cmk_rootfile_find_root(theirs, ours->roots[i].id);
+
+		if (root != NULL &&
+			memcmp(root->salt, ours->roots[i].salt, sizeof(root->salt)) != 0)
+			other = true;
+	}
+	if (other)
+		ereport(FATAL,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("file \"%s\" has a root key that the primary does not know", CMK_ROOT_FILE),
+				 errdetail("It was made on this server before another one became the primary, and is not in WAL."),
+				 errhint("Make this standby anew from a base backup of the primary.")));
+}
+
+/*
+ * The minimum recovery point goes first: a backup of this standby may get root.json as
+ * it was, and then keys under the new root, which only this record opens.
+ */
+static void
+redo_root(XLogReaderState *record)
+{
+	const char *data = XLogRecGetData(record);
+	uint32		len = XLogRecGetDataLen(record);
 	CmkRootFile theirs;
 	CmkRootFile ours;
 	CmkError	err;
@@ -105,6 +137,9 @@ redo_root(const char *data, uint32 len)
 					(errcode(ERRCODE_CONFIG_FILE_ERROR),
 					 errmsg("WAL holds a root key of pg_cmk, but pg_cmk.key is not set"),
 					 errhint("Set pg_cmk.key to the key that the primary uses, or one that it was told of.")));
+		if (have)
+			refuse_other_root(&ours, &theirs);
+		XLogFlush(record->EndRecPtr);
 		if (cmk_take_root(&theirs, have ? &ours : NULL, &err) < 0)
 			cmk_report(FATAL, &err);
 		ereport(LOG,
@@ -127,7 +162,7 @@ cmk_redo(XLogReaderState *record)
 			redo_birth(XLogRecGetData(record), XLogRecGetDataLen(record));
 			break;
 		case XLOG_CMK_ROOT:
-			redo_root(XLogRecGetData(record), XLogRecGetDataLen(record));
+			redo_root(record);
 			break;
 		case XLOG_CMK_SEAL:
 			cmk_redo_seal(record);

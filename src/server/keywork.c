@@ -182,6 +182,25 @@ open_newer_root(CmkKeyWork *work, CmkOutcome *out)
 /* ---- a changed setting ---- */
 
 /*
+ * What the next validation will ask of a key, asked before it governs: one that opens
+ * its wrap of the root may have expired, and would close a server that is well.
+ */
+static int
+could_govern(CmkKeyWork *work, const char *url, const char *version, CmkOutcome *out)
+{
+	const char *which = strncmp(url, "file:", 5) == 0 ? url : version;
+	uint8		fresh[CANARY_SIZE];
+	CmkKekInfo	info;
+	CmkWrapResult w;
+
+	if (cmk_kek_inspect(work->kek, which, cmk_set_flags(), &info, out) < 0)
+		return -1;
+	if (cmk_random_public(fresh, sizeof(fresh)) < 0)
+		return cmk_outcome(out, CMK_REASON_UNKNOWN, "could not get random bytes");
+	return cmk_kek_wrap(work->kek, url, version, fresh, sizeof(fresh), &w, out);
+}
+
+/*
  * A recipient that opens the root that is open already: nothing has to be written,
  * so a standby can do it, too.
  */
@@ -200,6 +219,8 @@ govern_by_recipient(CmkKeyWork *work, const char *url, CmkOutcome *out)
 	if (result == 0 && !cmk_equal(root, open->key, sizeof(root)))
 		result = cmk_outcome(out, CMK_REASON_CANARY,
 							 "the key opens its wrap of the root key to something else");
+	if (result == 0)
+		result = could_govern(work, url, version, out);
 	cmk_cleanse(root, sizeof(root));
 	cmk_rootfile_free(&rf);
 	if (result == 0)

@@ -27,7 +27,7 @@ extern void cmk_lockdown_init(void);
  */
 extern void cmk_lockdown(const CmkStatus *st);
 
-/* For a worker that starts: goes on with a lockdown that another one left. */
+/* For the worker's loop: goes on with a lockdown that an error or its end cut short. */
 extern void cmk_lockdown_resume(void);
 
 /*

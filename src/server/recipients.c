@@ -61,6 +61,18 @@ is_governing(const CmkKeyWork *work, const CmkRootFile *rf, const char *url)
 	return strcmp(url, work->url) == 0 || (w != NULL && strcmp(w->recipient, url) == 0);
 }
 
+/* The next start would ask it. */
+static bool
+is_setting(const CmkRootFile *rf, const char *url)
+{
+	char		setting[CMK_KEY_URL_SIZE];
+	const CmkWrap *w;
+
+	cmk_get_setting(setting);
+	w = cmk_rootfile_find_recipient(rf, rf->current_root, setting);
+	return w != NULL && strcmp(w->recipient, url) == 0;
+}
+
 /* Not by the server's own functions, which want a resource owner: the worker has none. */
 void
 cmk_key_fingerprint(const uint8 *der, size_t len, char text[CMK_FINGERPRINT_SIZE])
@@ -252,6 +264,15 @@ cmk_keywork_rotate_root(CmkKeyWork *work, const char *drop, CmkOutcome *out)
 		result = cmk_outcome(out, CMK_REASON_CONFIG,
 							 "key \"%.300s\" governs and cannot be dropped", drop);
 		cmk_fail_hint(&out->err, "Set another key first.");
+	}
+	else if (drop != NULL && is_setting(&rf, drop) &&
+			 cmk_rootfile_find_root(&rf, rf.current_root)->nwraps > 1)
+	{
+		result = cmk_outcome(out, CMK_REASON_CONFIG,
+							 "key \"%.300s\" is the setting pg_cmk.key and cannot be dropped", drop);
+		cmk_fail_detail(&out->err, "Key \"%.300s\" governs, but the next start would ask the dropped one.",
+						work->url);
+		cmk_fail_hint(&out->err, "Set pg_cmk.key to the key that governs first, for example with cmk.set_key().");
 	}
 	else if (drop != NULL && cmk_rootfile_drop_recipient(&rf, drop, &err) < 0)
 		result = cmk_local_failure(out, &err);

@@ -6,6 +6,10 @@
  * must not be found again by the next one.  Whoever waits for that answer waits in
  * vain, and says so when his time is up.
  *
+ * And it is done only while somebody waits for it.  A command that was killed, or
+ * whose data directory was copied, leaves a file that would change the key of a server
+ * that is started with it much later.  The command holds a lock as long as it lives.
+ *
  * Reading is strict, and is done on what was opened (O_NOFOLLOW, then fstat), so
  * that no name can be exchanged between the check and the use.  O_NONBLOCK keeps a
  * FIFO from holding up the worker.
@@ -13,9 +17,11 @@
 #include "postgres.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../keyring/keyring.h"
 #include "../vault/json.h"
 #include "reqfile.h"
 #include "request.h"
@@ -50,15 +56,13 @@ why_not(const struct stat *st)
 	return NULL;
 }
 
-/*
- * Says once why a file is refused; one that cannot be removed is met again at each
- * turn.
- */
+/* A file that was refused and could not be removed; it is met again at each turn. */
+static bool stays = false;
+
+/* Says once why a file is refused. */
 static void
 refuse(const char *why)
 {
-	static bool stays = false;
-
 	if (!stays)
 		ereport(WARNING,
 				(errmsg("pg_cmk: file \"%s\" is refused: %s", CMK_REQUEST_FILE, why)));
@@ -75,7 +79,10 @@ take_file(char *buf)
 	ssize_t		len;
 
 	if (fd < 0 && errno == ENOENT)
+	{
+		stays = false;
 		return -1;
+	}
 	if (fd < 0)
 	{
 		refuse(errno == ELOOP ? "it is a symbolic link" : strerror(errno));
@@ -89,7 +96,10 @@ take_file(char *buf)
 	if (why == NULL && unlink(CMK_REQUEST_FILE) < 0)
 		why = strerror(errno);
 	if (why == NULL)
+	{
+		stays = false;
 		return (int) len;
+	}
 	refuse(why);
 	return -1;
 }
@@ -99,6 +109,18 @@ is_id(const char *s)
 {
 	return s != NULL && strlen(s) == ID_LEN &&
 		strspn(s, "0123456789abcdef") == ID_LEN;
+}
+
+/* By the lock of cmk_datadir_lock(); where there are no such locks it is believed. */
+static bool
+somebody_waits(void)
+{
+	int			fd = open(CMK_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool		nobody = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return !nobody;
 }
 
 static void
@@ -114,6 +136,7 @@ set_key(CmkKeyWork *work, const char *url)
 		return;
 	}
 	strcpy(req.url, url);
+	cmk_key_url_normalize(req.url);
 	cmk_execute_request(work, &req, &current.outcome);
 }
 
@@ -133,6 +156,8 @@ cmk_serve_request_file(CmkKeyWork *work)
 	what = cmk_json_string(doc, "request");
 	if (!is_id(id) || what == NULL)
 		refuse("it is no request");
+	else if (!somebody_waits())
+		refuse("nobody waits for the answer");
 	else
 	{
 		strcpy(current.id, id);

@@ -16,7 +16,9 @@
  *
  * Whoever can write such a file could as well change postgresql.auto.conf, so the
  * file gives nobody more than he has.  That this is so is checked: it must belong
- * to the server's user and be out of everybody else's reach.
+ * to the server's user and be out of everybody else's reach.  And whoever asks holds
+ * an exclusive flock() on directory pg_cmk until he has the answer: a file that was
+ * left behind is not obeyed.
  *
  *		cmk_serve_request_file(work);
  *		… look at the key …

@@ -6,6 +6,10 @@
  * read the answer; who goes away before that leaves it to the worker, or frees it if
  * the worker has not begun.  Nothing of it survives a crash restart, which ends all
  * who could wait.
+ *
+ * A key that was set for somebody who went away is in no file: nobody wrote the
+ * setting.  So the setting is followed again, as if it had been changed; the key that
+ * it names takes over once more, if it can.
  */
 #include "postgres.h"
 
@@ -19,6 +23,7 @@
 
 #include "compat.h"
 #include "request.h"
+#include "settings.h"
 #include "state.h"
 #include "worker.h"
 
@@ -35,6 +40,7 @@ typedef struct RequestSlot
 	slock_t		mutex;			/* of all that follows */
 	SlotState	state;
 	bool		abandoned;		/* nobody waits for the answer */
+	bool		unwritten;		/* a key was set for one who went away */
 	CmkRequest	req;
 	CmkOutcome	out;
 	ConditionVariable changed;
@@ -112,11 +118,21 @@ cmk_execute_request(CmkKeyWork *work, const CmkRequest *req, CmkOutcome *out)
 	PG_END_TRY();
 }
 
+/* With the mutex held: nobody gets this answer. */
+static void
+lose_answer(void)
+{
+	if (slot->req.kind == CMK_REQUEST_SET_KEY && slot->out.verdict == CMK_VERDICT_YES)
+		slot->unwritten = true;
+}
+
 /* With the mutex held: the answer is there, if anybody still wants it. */
 static void
 finish(const CmkOutcome *out)
 {
 	slot->out = *out;
+	if (slot->abandoned)
+		lose_answer();
 	slot->state = slot->abandoned ? SLOT_FREE : SLOT_DONE;
 }
 
@@ -140,9 +156,23 @@ cmk_request_waits(void)
 	bool		waits;
 
 	SpinLockAcquire(&slot->mutex);
-	waits = slot->state == SLOT_ASKED;
+	waits = slot->state == SLOT_ASKED || slot->unwritten;
 	SpinLockRelease(&slot->mutex);
 	return waits;
+}
+
+/* The next look goes by the setting as it stands. */
+static void
+follow_anew(void)
+{
+	bool		unwritten;
+
+	SpinLockAcquire(&slot->mutex);
+	unwritten = slot->unwritten;
+	slot->unwritten = false;
+	SpinLockRelease(&slot->mutex);
+	if (unwritten)
+		cmk_set_followed("");
 }
 
 void
@@ -160,17 +190,27 @@ cmk_serve_request(CmkKeyWork *work)
 		req = slot->req;
 	}
 	SpinLockRelease(&slot->mutex);
-	if (!asked)
-		return;
-
-	cmk_execute_request(work, &req, &out);
-	SpinLockAcquire(&slot->mutex);
-	finish(&out);
-	SpinLockRelease(&slot->mutex);
-	ConditionVariableBroadcast(&slot->changed);
+	if (asked)
+	{
+		cmk_execute_request(work, &req, &out);
+		SpinLockAcquire(&slot->mutex);
+		finish(&out);
+		SpinLockRelease(&slot->mutex);
+		ConditionVariableBroadcast(&slot->changed);
+	}
+	follow_anew();
 }
 
 /* ---- those who ask ---- */
+
+static void
+wake_worker(void)
+{
+	SpinLockAcquire(&cmk_shared->mutex);
+	if (cmk_shared->worker != NULL)
+		SetLatch(cmk_shared->worker);
+	SpinLockRelease(&cmk_shared->mutex);
+}
 
 /* Our request is in the slot, and we shall not wait for it. */
 static void
@@ -180,8 +220,13 @@ abandon(int code, Datum arg)
 	if (slot->state == SLOT_TAKEN)
 		slot->abandoned = true;
 	else
+	{
+		if (slot->state == SLOT_DONE)
+			lose_answer();
 		slot->state = SLOT_FREE;
+	}
 	SpinLockRelease(&slot->mutex);
+	wake_worker();
 	ConditionVariableBroadcast(&slot->changed);
 }
 
@@ -216,15 +261,6 @@ take_answer(CmkOutcome *out)
 	}
 	SpinLockRelease(&slot->mutex);
 	return done;
-}
-
-static void
-wake_worker(void)
-{
-	SpinLockAcquire(&cmk_shared->mutex);
-	if (cmk_shared->worker != NULL)
-		SetLatch(cmk_shared->worker);
-	SpinLockRelease(&cmk_shared->mutex);
 }
 
 void

@@ -30,6 +30,9 @@
 #include "settings.h"
 #include "state.h"
 
+/* A million changes on each timeline; 2^52 at the most, and JSON counts to 2^53. */
+#define SERIAL_TIMELINE_SHIFT	20
+
 bool		cmk_root_created = false;
 
 int
@@ -142,12 +145,22 @@ cmk_try_log_root(void)
 	return ok;
 }
 
+/*
+ * Above that of every file that an older timeline has made: a primary that lost one in
+ * a crash, before it was in WAL, takes ours when it comes back as a standby.
+ */
+static uint64
+next_serial(uint64 serial)
+{
+	return Max(serial, (uint64) (GetWALInsertionTimeLine() - 1) << SERIAL_TIMELINE_SHIFT) + 1;
+}
+
 int
 cmk_commit_root_file(CmkRootFile *rf, const uint8 *root, CmkOutcome *out)
 {
 	CmkError	err;
 
-	rf->serial++;
+	rf->serial = next_serial(rf->serial);
 	if (cmk_rootfile_print(rf, root, &err) < 0)
 		return cmk_local_failure(out, &err);
 	cmk_debug_point("root-before-file");

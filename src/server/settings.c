@@ -25,6 +25,7 @@ typedef struct Governing
 	char		url[CMK_KEY_URL_SIZE];
 	char		version[CMK_KEY_VERSION_SIZE];
 	char		followed[CMK_KEY_URL_SIZE];
+	char		setting[CMK_KEY_URL_SIZE];	/* what the files say */
 } Governing;
 
 static Governing *governing = NULL;
@@ -126,6 +127,22 @@ cmk_set_followed(const char *url)
 	strlcpy(governing->followed, url, sizeof(governing->followed));
 }
 
+void
+cmk_get_setting(char url[CMK_KEY_URL_SIZE])
+{
+	lock_governing();
+	memcpy(url, governing->setting, CMK_KEY_URL_SIZE);
+	unlock_governing();
+}
+
+void
+cmk_set_setting(const char *url)
+{
+	lock_governing();
+	strlcpy(governing->setting, url, sizeof(governing->setting));
+	unlock_governing();
+}
+
 /* ---- the settings ---- */
 
 void
@@ -181,6 +198,7 @@ check_key(char **newval, void **extra, GucSource source)
 {
 	CmkError	err;
 
+	cmk_key_url_normalize(*newval);
 	if (cmk_shared == NULL || InitializingParallelWorker)
 		return true;
 	if ((*newval)[0] == '\0')
@@ -288,4 +306,5 @@ cmk_settings_init(void)
 				 errmsg("could not map %zu bytes of memory: %m", sizeof(Governing))));
 	cmk_set_governing(cmk_key_url);
 	cmk_set_followed(cmk_key_url);
+	cmk_set_setting(cmk_key_url);
 }

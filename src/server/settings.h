@@ -72,4 +72,11 @@ extern void cmk_set_governing_version(const char *version);
 extern const char *cmk_followed_setting(void);
 extern void cmk_set_followed(const char *url);
 
+/*
+ * The value of pg_cmk.key that the next start would find, as far as is known here:
+ * what a session has just written may not have come by a reload yet.
+ */
+extern void cmk_get_setting(char url[CMK_KEY_URL_SIZE]);
+extern void cmk_set_setting(const char *url);
+
 #endif							/* CMK_SETTINGS_H */

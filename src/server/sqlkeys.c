@@ -150,6 +150,7 @@ set_url(CmkRequest *req, text *url)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key URL is too long")));
 	strlcpy(req->url, s, sizeof(req->url));
+	cmk_key_url_normalize(req->url);
 }
 
 /* ---- cmk.set_key() ---- */
@@ -205,6 +206,7 @@ write_setting(char *url)
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
 	AlterSystemSetConfigFile(stmt);
+	cmk_set_setting(url);
 	SetUserIdAndSecContext(user, security);
 	error_context_stack = context.previous;
 	if (kill(PostmasterPid, SIGHUP) != 0)

@@ -181,6 +181,7 @@ init_status(CmkStatus *st, bool just_opened)
 	if (st->key_url[0] == '\0' || !root_is_due())
 		return;					/* Unconfigured: nothing is sealed yet */
 	cmk_health_start(&st->health);
+	st->health.open = cmk_is_configured();
 	if (!just_opened || !cmk_key_is_file() || !cmk_is_configured())
 		return;
 	memset(&yes, 0, sizeof(yes));
@@ -205,6 +206,7 @@ cmk_shmem_startup(void)
 		cmk_prove_seam();
 		refuse_mapped_memory();
 		refuse_scope_without_key();
+		cmk_require_worker();
 		cmk_open_keyring(worker_opens());
 	}
 	cmk_after_crash = opened;

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "postmaster/bgworker_internals.h"
 #include "postmaster/interrupt.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
@@ -37,6 +38,8 @@
 #include "state.h"
 #include "statusfile.h"
 #include "worker.h"
+
+#define CMK_WORKER_MAIN		"cmk_worker_main"
 
 PGDLLEXPORT void cmk_worker_main(Datum arg);
 
@@ -262,7 +265,6 @@ cmk_worker_main(Datum arg)
 		cmk_read_status(&st);
 		cmk_event("root created", &st, st.key_version);
 	}
-	cmk_lockdown_resume();
 	cmk_request_begin();
 
 	work = cmk_keywork_new();
@@ -270,10 +272,12 @@ cmk_worker_main(Datum arg)
 	{
 		CmkHealthStep step;
 
+		cmk_lockdown_resume();
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			cmk_set_setting(cmk_key_url);
 			cmk_keywork_free(work);
 			work = cmk_keywork_new();
 		}
@@ -302,10 +306,31 @@ cmk_worker_init(void)
 	strlcpy(worker.bgw_name, "pg_cmk key worker", BGW_MAXLEN);
 	strlcpy(worker.bgw_type, "pg_cmk key worker", BGW_MAXLEN);
 	strlcpy(worker.bgw_library_name, "pg_cmk", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "cmk_worker_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, CMK_WORKER_MAIN, BGW_MAXLEN);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
 	worker.bgw_start_time = BgWorkerStart_PostmasterStart;
 	worker.bgw_restart_time = 1;
 	if (cmk_has_key())
 		RegisterBackgroundWorker(&worker);
+}
+
+void
+cmk_require_worker(void)
+{
+	slist_iter	iter;
+
+	if (!cmk_has_key() || !IsPostmasterEnvironment)
+		return;
+	slist_foreach(iter, &BackgroundWorkerList)
+	{
+		RegisteredBgWorker *rw = slist_container(RegisteredBgWorker, rw_lnode, iter.cur);
+
+		if (strcmp(rw->rw_worker.bgw_function_name, CMK_WORKER_MAIN) == 0)
+			return;
+	}
+	ereport(FATAL,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("the key worker of pg_cmk cannot be registered"),
+			 errdetail("Nobody would validate the customer-managed key."),
+			 errhint("Increase max_worker_processes, which is %d.", max_worker_processes)));
 }

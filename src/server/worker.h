@@ -38,6 +38,9 @@ typedef struct CmkStatus
 /* For _PG_init, after the settings are defined: registers the worker. */
 extern void cmk_worker_init(void);
 
+/* For the start of a postmaster: ereport(FATAL) if there was no room for the worker. */
+extern void cmk_require_worker(void);
+
 /* Milliseconds of CLOCK_BOOTTIME. */
 extern int64 cmk_boottime(void);
 

@@ -327,6 +327,24 @@ cmk_key_url_parse(const char *url, CmkKeyUrl *out, CmkError *err)
 	return 0;
 }
 
+void
+cmk_key_url_normalize(char *url)
+{
+	CmkKeyUrl	u;
+	CmkError	err;
+	char		plain[sizeof(u.base) + sizeof(u.name) + sizeof(u.version) + 16];
+	char	   *p;
+
+	if (strncmp(url, "file:", 5) == 0 || cmk_key_url_parse(url, &u, &err) < 0)
+		return;
+	snprintf(plain, sizeof(plain), "%s/keys/%s%s%s", u.base, u.name,
+			 u.version[0] ? "/" : "", u.version);
+	for (p = plain; *p != '\0'; p++)
+		*p = (char) tolower((unsigned char) *p);
+	if (strlen(plain) <= strlen(url))
+		strcpy(url, plain);
+}
+
 int
 cmk_key_url_trusted(const CmkKeyUrl *url, const char *dns_suffixes,
 					CmkError *err)

@@ -151,6 +151,13 @@ extern void cmk_vault_reset(CmkVault *v, bool pin);
 
 /* Syntax, scheme, host rules.  CMK_ERR_CONFIG. */
 extern int	cmk_key_url_parse(const char *url, CmkKeyUrl *out, CmkError *err);
+
+/*
+ * Writes a key URL in the one form in which it is compared and kept: in lower case
+ * (the service takes no regard of it) and without a slash at the end.  In place; what
+ * is no key URL of a vault is left as it is.
+ */
+extern void cmk_key_url_normalize(char *url);
 extern int	cmk_key_url_trusted(const CmkKeyUrl *url, const char *dns_suffixes,
 								CmkError *err);
 

@@ -56,6 +56,29 @@ starting_stays_starting_until_a_yes(void)
 	CHECK(!cmk_health_closed(&h, &config, 2000001));
 }
 
+/* After a crash: closed until the first yes, but what is open can be lost. */
+static void
+starting_with_an_open_root_can_become_inaccessible(void)
+{
+	CmkHealth	h;
+
+	cmk_health_start(&h);
+	h.open = true;
+	feed(&h, CMK_REASON_KEY_NOT_FOUND, 1000);
+	CHECK_INT(h.state, CMK_STATE_STARTING);
+	CHECK(cmk_health_closed(&h, &config, 1000));
+	CHECK(feed(&h, CMK_REASON_KEY_NOT_FOUND, 6000).changed);
+	CHECK_INT(h.state, CMK_STATE_INACCESSIBLE);
+
+	cmk_health_start(&h);
+	h.open = true;
+	feed(&h, CMK_REASON_TIMEOUT, 1000);
+	feed(&h, CMK_REASON_TIMEOUT, 1000 + config.grace_ms - 1);
+	CHECK_INT(h.state, CMK_STATE_STARTING);
+	CHECK(feed(&h, CMK_REASON_TIMEOUT, 1000 + config.grace_ms).changed);
+	CHECK_INT(h.state, CMK_STATE_INACCESSIBLE);
+}
+
 static void
 a_clear_no_closes_at_once(void)
 {
@@ -199,6 +222,7 @@ int
 main(void)
 {
 	RUN(starting_stays_starting_until_a_yes);
+	RUN(starting_with_an_open_root_can_become_inaccessible);
 	RUN(a_clear_no_closes_at_once);
 	RUN(a_no_that_may_be_propagation_is_asked_twice);
 	RUN(a_maybe_between_two_noes_confirms_nothing);

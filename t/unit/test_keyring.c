@@ -518,6 +518,88 @@ old_roots_open_old_records(void)
 	CHECK_INT(record_of(1, NULL, NULL), 1);
 }
 
+/* A new root: every record under it, what it holds unchanged, the dead still dead. */
+static void
+records_go_over_to_a_new_root(void)
+{
+	CmkRootKey	roots[2] = {root_one, root_two};
+	CmkRelId	dead = rel_id(2);
+	CmkDekRef	ref;
+	CmkDekInfo	before;
+	CmkDekInfo	info;
+	uint8_t		key[CMK_DEK_SIZE];
+	uint8_t		got[CMK_DEK_SIZE];
+	uint8_t		record[CMK_RECORD_SIZE];
+	uint32_t	cursor = 0;
+
+	CHECK_INT(start_over(), 0);
+	CHECK_INT(birth(1, NULL), 0);
+	CHECK_INT(birth(2, NULL), 0);
+	CHECK_INT(death(2, 77), 0);
+	CHECK_INT(record_of(1, &before, key), 1);
+	CHECK_INT(cmk_keyring_rewrap(&cursor, 10, NULL), 0);
+
+	CHECK_INT(cmk_registry_set_roots(roots, 2, 2, NULL), 0);
+	CHECK_INT(birth(3, NULL), 0);
+	cursor = 0;
+	CHECK_INT(cmk_keyring_rewrap(&cursor, 1, NULL), 1);
+	CHECK_INT(cmk_keyring_rewrap(&cursor, 10, NULL), 1);
+	cursor = 0;
+	CHECK_INT(cmk_keyring_rewrap(&cursor, 10, NULL), 0);
+	CHECK_INT(record_of(1, &info, got), 1);
+	CHECK_INT(info.root_id, 2);
+	CHECK(info.birth_id == before.birth_id && info.created == before.created);
+	CHECK(memcmp(got, key, sizeof(key)) == 0);
+	CHECK_INT(state_of(2), CMK_DEK_DEAD);
+	CHECK(cmk_registry_find(&dead, &ref));
+	CHECK_INT(cmk_registry_death_lsn(ref.slot), 77);
+	read_record(1, record);
+	CHECK_INT(record[8], 2);
+
+	/* the old root is not needed for them any more */
+	CHECK_INT(cmk_registry_set_roots(&root_two, 1, 2, NULL), 0);
+	CHECK_INT(reload(), 0);
+	CHECK_INT(damaged_count(), 0);
+	CHECK_INT(record_of(1, &info, got), 1);
+	CHECK(memcmp(got, key, sizeof(key)) == 0);
+	CHECK_INT(state_of(2), CMK_DEK_DEAD);
+}
+
+/* A base backup's root.json may be older than its keys file. */
+static void
+a_root_that_comes_later_opens_what_was_damaged(void)
+{
+	CmkRootKey	roots[2] = {root_one, root_two};
+	CmkDamaged	d;
+	uint8_t		record[CMK_RECORD_SIZE];
+	uint8_t		key[CMK_DEK_SIZE];
+	uint8_t		got[CMK_DEK_SIZE];
+
+	CHECK_INT(start_over(), 0);
+	CHECK_INT(cmk_registry_set_roots(roots, 2, 2, NULL), 0);
+	CHECK_INT(birth(1, NULL), 0);
+	CHECK_INT(birth(2, NULL), 0);
+	CHECK_INT(record_of(1, NULL, key), 1);
+	read_record(2, record);
+	record[100] ^= 1;
+	write_record(2, record);
+
+	CHECK_INT(cmk_registry_set_roots(&root_one, 1, 1, NULL), 0);
+	CHECK_INT(reload(), 0);
+	CHECK_INT(cmk_registry_damaged(&d, 1), 2);
+	CHECK_INT(d.root_id, 2);
+	CHECK_INT(cmk_keyring_reread_damaged(NULL), 0);
+	CHECK_INT(record_of(1, NULL, NULL), 0);
+
+	CHECK_INT(cmk_registry_set_roots(roots, 2, 2, NULL), 0);
+	CHECK_INT(cmk_keyring_reread_damaged(NULL), 0);
+	CHECK_INT(record_of(1, NULL, got), 1);
+	CHECK(memcmp(got, key, sizeof(key)) == 0);
+	CHECK_INT(cmk_registry_damaged(&d, 1), 1);
+	CHECK_INT(d.record, 2);
+	CHECK_INT(record_of(2, NULL, NULL), 0);
+}
+
 /* ---- replay ---- */
 
 static void
@@ -1215,6 +1297,8 @@ main(void)
 	RUN(a_tombstone_keeps_its_key_until_erased);
 	RUN(a_birth_revives_a_tombstone_as_a_new_relation);
 	RUN(old_roots_open_old_records);
+	RUN(records_go_over_to_a_new_root);
+	RUN(a_root_that_comes_later_opens_what_was_damaged);
 	RUN(replay_brings_what_another_node_made);
 	RUN(replay_refuses_what_is_not_genuine);
 	RUN(a_damaged_record_is_kept_and_not_used);

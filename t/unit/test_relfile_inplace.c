@@ -16,30 +16,29 @@ static uint8_t back[4 * PAGE];
 static uint8_t disk[4 * PAGE];
 
 /* A file with two plain pages and an empty one, whose key has just come. */
-static CmkRelId
-begin(EnvFile *file)
+static void
+born_late(EnvFile *file, CmkRelId *id)
 {
 	uint8_t		image[CMK_RECORD_SIZE];
 	static const uint8_t zeros[PAGE];
-	CmkRelId	id;
 	CmkError	err;
 	bool		is_new;
 
 	env_reset();
-	id = env_open_plain(file);
+	*id = env_open_plain(file);
 	make_pages(pages, 4, 0, 1);
 	CHECK_INT(env_put(file, pages, 2 * PAGE, 0), 2 * PAGE);
 	CHECK_INT(env_put(file, zeros, PAGE, 2 * PAGE), PAGE);
-	CHECK_INT(cmk_keyring_birth(&id, 0, 100, image, &is_new, &err), 0);
-	return id;
+	CHECK_INT(cmk_keyring_birth(id, 0, 100, image, &is_new, &err), 0);
 }
 
 static void
 a_plain_page_stays_plain(void)
 {
 	EnvFile		file;
+	CmkRelId	id;
 
-	begin(&file);
+	born_late(&file, &id);
 	make_pages(pages, 4, 0, 2);
 	CHECK_INT(env_put(&file, pages, PAGE, 0), PAGE);
 	CHECK_INT(env_put(&file, pages + PAGE, PAGE, PAGE), PAGE);
@@ -55,8 +54,9 @@ static void
 a_new_page_is_sealed_and_marked(void)
 {
 	EnvFile		file;
+	CmkRelId	id;
 
-	begin(&file);
+	born_late(&file, &id);
 	CHECK_INT(env_put(&file, pages, 4 * PAGE, 0), 4 * PAGE);
 	env_disk(&file, disk, 4 * PAGE, 0);
 	CHECK_MEM(disk, pages, 2 * PAGE);
@@ -75,8 +75,9 @@ static void
 the_job_seals(void)
 {
 	EnvFile		file;
+	CmkRelId	id;
 
-	begin(&file);
+	born_late(&file, &id);
 	CHECK_INT(env_put(&file, pages + 3 * PAGE, PAGE, 3 * PAGE), PAGE);
 	cmk_filekey_sealing = true;
 	CHECK_INT(env_put(&file, pages + PAGE, PAGE, PAGE), PAGE);
@@ -101,10 +102,11 @@ static void
 whole_at_last(void)
 {
 	EnvFile		file;
-	CmkRelId	id = begin(&file);
+	CmkRelId	id;
 	uint8_t		image[CMK_RECORD_SIZE];
 	CmkError	err;
 
+	born_late(&file, &id);
 	CHECK_INT(env_put(&file, pages + 2 * PAGE, PAGE, 2 * PAGE), PAGE);
 	CHECK_INT(cmk_keyring_whole(&id, image, &err), 0);
 	CHECK_INT(cmk_keyring_replay(image, &err), 0);
@@ -124,8 +126,9 @@ static void
 a_look_that_fails(void)
 {
 	EnvFile		file;
+	CmkRelId	id;
 
-	begin(&file);
+	born_late(&file, &id);
 	env_real.fail_pread = EIO;
 	CHECK_FAILS(env_put(&file, pages + PAGE, PAGE, PAGE), EIO);
 	env_real.fail_pread = 0;

@@ -233,6 +233,37 @@ the_same_key(void)
 	CHECK(!cmk_key_url_same(&a, &b));
 }
 
+/* One key, one spelling. */
+static void
+normal_form(void)
+{
+	static const char *const spellings[] = {
+		"https://X.vault.AZURE.net/keys/KEK", "HTTPS://x.vault.azure.net/KEYS/kek/",
+		"https://x.vault.azure.net:443/keys/Kek", GOOD
+	};
+	static const char *const others[] = {
+		"file:///A/b/", "https://x.vault.azure.net/secrets/KEK", "", "HTTPS://"
+	};
+	char		url[1024];
+	size_t		i;
+
+	for (i = 0; i < sizeof(spellings) / sizeof(*spellings); i++)
+	{
+		strcpy(url, spellings[i]);
+		cmk_key_url_normalize(url);
+		CHECK_STR(url, GOOD);
+	}
+	strcpy(url, GOOD "/ABC/");
+	cmk_key_url_normalize(url);
+	CHECK_STR(url, GOOD "/abc");
+	for (i = 0; i < sizeof(others) / sizeof(*others); i++)
+	{
+		strcpy(url, others[i]);
+		cmk_key_url_normalize(url);
+		CHECK_STR(url, others[i]);
+	}
+}
+
 static void
 guids(void)
 {
@@ -256,6 +287,7 @@ main(void)
 	RUN(a_whole_host_must_be_named_as_such);
 	RUN(endpoints);
 	RUN(the_same_key);
+	RUN(normal_form);
 	RUN(guids);
 	return unit_done();
 }
