@@ -57,6 +57,7 @@ $standby->start;
 $node->safe_psql('postgres', 'CHECKPOINT');
 ok(scalar(marker_files($node, $old)) > 10, 'control: catalogs and tables of scope tables are plain');
 
+my $offset = -s $node->logfile;
 $node->append_conf('postgresql.conf', "pg_cmk.scope = 'cluster'");
 $node->restart;
 is($node->safe_psql('postgres', 'SELECT scope FROM cmk.status'),
@@ -70,7 +71,7 @@ ok(wait_until('the catalogs are known to be sealed', sub {
 	'... and said to be');
 $node->safe_psql('postgres', "COMMIT PREPARED 'p'");
 ok(wait_until('the log says that all is sealed', sub {
-	slurp_file($node->logfile) =~ /every relation file of the cluster is sealed/ }),
+	slurp_file($node->logfile, $offset) =~ /every relation file of the cluster is sealed/ }),
 	'... then what was prepared, too');
 is(join("\n", plain_relations($node)), '', '... so that no relation file has a plain page');
 is_deeply([ marker_files($node, $old) ], [], '... and the marker stands nowhere');
@@ -83,7 +84,7 @@ is_deeply([ marker_files($standby, $old) ], [], '... and the marker stands nowhe
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM plain JOIN prepared USING (id, v)'), 5000, '... but in its rows');
 is($standby->safe_psql('postgres', q{SELECT count(*) > 270, bool_and(cmk.is_sealed(oid)) FROM pg_class WHERE relkind IN ('r', 'i', 't', 'S', 'm')}),
 	't|t', '... and all is said to be sealed');
-my $offset = -s $node->logfile;
+$offset = -s $node->logfile;
 $node->restart;
 ok(wait_until('the launcher looks again', sub {
 	slurp_file($node->logfile, $offset) =~ /every relation file of the cluster is sealed/ }),
