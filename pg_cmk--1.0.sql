@@ -136,3 +136,34 @@ GRANT EXECUTE ON FUNCTION get_relations() TO pg_monitor, cmk_admin;
 GRANT EXECUTE ON FUNCTION is_sealed(regclass) TO pg_monitor, cmk_admin;
 GRANT EXECUTE ON FUNCTION pages(regclass) TO pg_monitor, cmk_admin;
 GRANT SELECT ON status, events, relations TO pg_monitor, cmk_admin;
+
+CREATE FUNCTION seal(relation regclass) RETURNS bigint
+AS 'MODULE_PATHNAME', 'cmk_seal'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION seal(regclass)
+IS 'seals a relation, its TOAST table and indexes in place; returns how many pages became sealed; not undone by a rollback';
+
+CREATE FUNCTION seal_database() RETURNS bigint
+AS 'MODULE_PATHNAME', 'cmk_seal_database'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION seal_database()
+IS 'has a worker seal all relations of this database and the shared ones in place; returns how many relation files became sealed';
+
+CREATE FUNCTION get_progress(
+	OUT pid int, OUT datid oid, OUT datname name, OUT relid oid, OUT phase text,
+	OUT blocks_total bigint, OUT blocks_done bigint, OUT blocks_sealed bigint,
+	OUT relations_total bigint, OUT relations_done bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'cmk_progress'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+CREATE VIEW progress AS SELECT * FROM @extschema@.get_progress();
+COMMENT ON VIEW progress IS 'who seals in place now, and how far they are';
+
+REVOKE ALL ON FUNCTION seal(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION seal_database() FROM PUBLIC;
+REVOKE ALL ON FUNCTION get_progress() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION seal(regclass) TO cmk_admin;
+GRANT EXECUTE ON FUNCTION seal_database() TO cmk_admin;
+GRANT EXECUTE ON FUNCTION get_progress() TO pg_monitor, cmk_admin;
+GRANT SELECT ON progress TO pg_monitor, cmk_admin;

@@ -399,6 +399,30 @@ cmk_keyring_replay(const uint8_t image[CMK_RECORD_SIZE], CmkError *err)
 	return rc;
 }
 
+/* ---- wholly sealed ---- */
+
+int
+cmk_keyring_whole(const CmkRelId *id, uint8_t image[CMK_RECORD_SIZE],
+				  CmkError *err)
+{
+	CmkDekInfo	info;
+	uint8_t		dek[CMK_DEK_SIZE];
+	uint32_t	slot;
+	int			rc;
+
+	if (!lookup(id, &slot, &info, dek) || info.state != CMK_DEK_LIVE)
+	{
+		cmk_cleanse(dek, sizeof(dek));
+		return cmk_fail(err, CMK_ERR_NOT_FOUND,
+						"there is no key for relation %u/%u/%u",
+						id->spc, id->db, id->rel);
+	}
+	info.flags |= CMK_DEK_WHOLE;
+	rc = encode(&info, dek, image, err);
+	cmk_cleanse(dek, sizeof(dek));
+	return rc;
+}
+
 /* ---- death ---- */
 
 /*

@@ -61,6 +61,14 @@ extern int	cmk_keyring_replay(const uint8_t image[CMK_RECORD_SIZE],
 							   CmkError *err);
 
 /*
+ * Writer.  The record of a live DEK as it is when no page of its file is plain any
+ * more, for WAL and then cmk_keyring_replay().  Changes nothing.  0; -1 with
+ * CMK_ERR_NOT_FOUND if there is no live DEK, or CMK_ERR_CRYPTO.
+ */
+extern int	cmk_keyring_whole(const CmkRelId *id,
+							  uint8_t image[CMK_RECORD_SIZE], CmkError *err);
+
+/*
  * Writer.  After a root came that was not open before: tries the damaged records
  * again that are under it.
  */

@@ -15,7 +15,8 @@
  *		 20  4  relfilenode    /
  *		 24  2  generation
  *		 26  6  zero
- *		 32  8  LSN at which the generation was born; 0: born with the file
+ *		 32  8  LSN at which the generation was born; 0: born with the file, else it
+ *				is given to the pages of a file that was there, one by one
  *		 40  8  birth id, random
  *		 48  8  created, microseconds since 1970
  *		 56 72  the DEK, 64 bytes, in AES-KW

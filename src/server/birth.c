@@ -111,7 +111,7 @@ require_configured(void)
  * The birth itself.  ereport(ERROR) on failure; then nothing is left of it.
  */
 static void
-give_key(const CmkRelId *id, uint16 flags)
+give_key(const CmkRelId *id, uint16 flags, XLogRecPtr birth_lsn)
 {
 	uint8		image[CMK_RECORD_SIZE];
 	CmkError	err;
@@ -122,7 +122,7 @@ give_key(const CmkRelId *id, uint16 flags)
 	if (cmk_keyring_file_moved(&err))
 		cmk_report(ERROR, &err);
 	cmk_lock_keyring();
-	result = cmk_keyring_birth(id, flags, 0, image, &is_new, &err);
+	result = cmk_keyring_birth(id, flags, birth_lsn, image, &is_new, &err);
 	cmk_unlock_keyring();
 	if (result < 0)
 		cmk_report(ERROR, &err);
@@ -142,6 +142,20 @@ give_key(const CmkRelId *id, uint16 flags)
 }
 
 void
+cmk_birth_in_place(const RelFileNode *rnode)
+{
+	CmkRelId	id = CMK_RELID(*rnode);
+
+	give_key(&id, 0, GetXLogInsertRecPtr());
+
+	/* No page may be sealed on disk whose key is not there. */
+	if (cmk_keyring_sync() < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not fsync file \"%s\": %m", CMK_KEYS_FILE)));
+}
+
+void
 cmk_birth(const RelFileNode *rnode, char persistence)
 {
 	CmkRelId	id = CMK_RELID(*rnode);
@@ -151,7 +165,7 @@ cmk_birth(const RelFileNode *rnode, char persistence)
 		require_configured();
 		return;
 	}
-	give_key(&id, CMK_DEK_WHOLE);
+	give_key(&id, CMK_DEK_WHOLE, InvalidXLogRecPtr);
 }
 
 void
@@ -164,7 +178,7 @@ cmk_birth_attribute(const RelFileNode *rnode, char persistence, bool seal)
 		return;
 	i = list_find(&pending, &id);
 	if (seal)
-		give_key(&id, CMK_DEK_WHOLE);
+		give_key(&id, CMK_DEK_WHOLE, InvalidXLogRecPtr);
 	if (i >= 0)
 		list_remove(&pending, i);
 }
@@ -267,6 +281,8 @@ guess(const CmkRelId *id)
 {
 	CmkStatementKind kind = cmk_statement ? cmk_statement->kind : CMK_STMT_FOLLOW;
 
+	if (cmk_seal_all)
+		return GUESS_SEALED;
 	switch (kind)
 	{
 		case CMK_STMT_PLAIN:
@@ -330,7 +346,7 @@ give_key_quietly(const CmkRelId *id, uint16 flags)
 	}
 	PG_TRY();
 	{
-		give_key(id, flags);
+		give_key(id, flags, InvalidXLogRecPtr);
 	}
 	PG_CATCH();
 	{
@@ -362,7 +378,7 @@ cmk_birth_net_created(const CmkRelId *id, bool first)
 		return 0;
 	if (InRecovery)
 		return created_in_replay(id);
-	if (!IsTransactionState())
+	if (!IsTransactionState() && !cmk_seal_all)
 		return 0;
 
 	switch (guess(id))
@@ -428,7 +444,7 @@ settle_pending(void)
 		CmkRelId	id = pending.id[pending.n - 1];
 
 		if (storage_exists(&id))
-			give_key(&id, CMK_DEK_WHOLE);
+			give_key(&id, CMK_DEK_WHOLE, InvalidXLogRecPtr);
 		pending.n--;
 	}
 }
@@ -490,7 +506,7 @@ cmk_database_may_seal(void)
 
 	if (!cmk_is_configured())
 		return false;
-	if (OidIsValid(get_table_am_oid("cmk_heap", true)))
+	if (cmk_seal_all || OidIsValid(get_table_am_oid("cmk_heap", true)))
 		return true;
 	while (cmk_registry_next(&cursor, &info))
 		if (info.id.db == MyDatabaseId)

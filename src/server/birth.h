@@ -51,6 +51,13 @@ extern CmkStatement *cmk_statement;
  */
 extern void cmk_birth(const RelFileNode *rnode, char persistence);
 
+/*
+ * Gives a DEK to a file that has plain pages; it stays as it is until its pages are
+ * sealed one by one (seal.h).  If it has one already, that is logged again.  The
+ * keys file is synced.  ereport(ERROR).
+ */
+extern void cmk_birth_in_place(const RelFileNode *rnode);
+
 /* Has the file a DEK? */
 extern bool cmk_is_born(const RelFileNode *rnode);
 

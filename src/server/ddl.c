@@ -106,6 +106,55 @@ new_index_is_sealed(Oid indexoid)
 	return sealed;
 }
 
+/* Has the relation of this OID a key?  Its access method tells in *cmk_heap. */
+static bool
+is_sealed_by_oid(Oid relid, bool *cmk_heap)
+{
+	Relation	rel = OidIsValid(relid) ? RelationIdGetRelation(relid) : NULL;
+	bool		born = false;
+
+	*cmk_heap = false;
+	if (RelationIsValid(rel))
+	{
+		born = cmk_is_born(&rel->rd_node);
+		*cmk_heap = cmk_is_cmk_heap(rel);
+		RelationClose(rel);
+	}
+	return born;
+}
+
+/* The number at the end of a name that the server makes up; InvalidOid: another name. */
+static Oid
+oid_in_name(Relation rel, const char *prefix)
+{
+	const char *name = RelationGetRelationName(rel);
+	unsigned	oid;
+
+	if (strncmp(name, prefix, strlen(prefix)) != 0 ||
+		sscanf(name + strlen(prefix), "%u", &oid) != 1)
+		return InvalidOid;
+	return oid;
+}
+
+/*
+ * A table of another access method than ours may have a key all the same: it was
+ * sealed in place, or born when all was sealed.  Its storage is rewritten through
+ * a table that make_new_heap() calls pg_temp_OID, with the OID of the old one; and
+ * its TOAST table is called pg_toast_OID.  These are as it is.  Who takes a table
+ * away from cmk_heap wants it plain.
+ */
+static bool
+new_table_is_sealed(Relation rel)
+{
+	bool		ours;
+
+	if (cmk_is_cmk_heap(rel))
+		return true;
+	if (rel->rd_rel->relkind == RELKIND_TOASTVALUE)
+		return is_sealed_by_oid(oid_in_name(rel, "pg_toast_"), &ours);
+	return is_sealed_by_oid(oid_in_name(rel, "pg_temp_"), &ours) && !ours;
+}
+
 static void
 attribute_new_relation(Oid relid)
 {
@@ -119,14 +168,15 @@ attribute_new_relation(Oid relid)
 		case RELKIND_MATVIEW:
 		case RELKIND_TOASTVALUE:
 			cmk_birth_attribute(&rel->rd_node, rel->rd_rel->relpersistence,
-								cmk_is_cmk_heap(rel));
+								cmk_seal_all || new_table_is_sealed(rel));
 			break;
 		case RELKIND_INDEX:
 			cmk_birth_attribute(&rel->rd_node, rel->rd_rel->relpersistence,
-								new_index_is_sealed(relid));
+								cmk_seal_all || new_index_is_sealed(relid));
 			break;
 		case RELKIND_SEQUENCE:
-			cmk_birth_attribute(&rel->rd_node, rel->rd_rel->relpersistence, false);
+			cmk_birth_attribute(&rel->rd_node, rel->rd_rel->relpersistence,
+								cmk_seal_all);
 			break;
 		default:
 			break;				/* no storage */

@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "keywal.h"
 #include "rootopen.h"
+#include "sealwal.h"
 #include "settings.h"
 #include "state.h"
 #include "walops.h"
@@ -65,6 +66,7 @@ cmk_log_birth(const uint8_t image[CMK_RECORD_SIZE])
 static void
 redo_birth(const char *data, uint32 len)
 {
+	CmkDekInfo	info;
 	CmkError	err;
 	int			result;
 
@@ -80,6 +82,9 @@ redo_birth(const char *data, uint32 len)
 	cmk_unlock_keyring();
 	if (result < 0)
 		cmk_report(FATAL, &err);
+	if (cmk_record_decode((const uint8_t *) data, &info, &err) == 0 &&
+		info.birth_lsn != 0 && !(info.flags & CMK_DEK_WHOLE))
+		cmk_redo_birth_in_place();
 }
 
 /*
@@ -161,6 +166,12 @@ cmk_redo(XLogReaderState *record)
 		case XLOG_CMK_ROOT:
 			redo_root(record);
 			break;
+		case XLOG_CMK_SEAL:
+			cmk_redo_seal(record);
+			break;
+		case XLOG_CMK_WHOLE:
+			cmk_redo_whole(XLogRecGetData(record), XLogRecGetDataLen(record));
+			break;
 		default:
 			elog(PANIC, "pg_cmk: unknown op code %u", info);
 	}
@@ -173,7 +184,9 @@ cmk_desc(StringInfo buf, XLogReaderState *record)
 	CmkDekInfo	dek;
 	CmkError	err;
 
-	if ((XLogRecGetInfo(record) & ~XLR_INFO_MASK) == XLOG_CMK_BIRTH &&
+	uint8		op = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
+
+	if ((op == XLOG_CMK_BIRTH || op == XLOG_CMK_WHOLE) &&
 		XLogRecGetDataLen(record) == CMK_RECORD_SIZE &&
 		cmk_record_decode((const uint8_t *) XLogRecGetData(record), &dek, &err) == 0)
 		appendStringInfo(buf, "rel %u/%u/%u gen %u", dek.id.spc, dek.id.db,
@@ -189,6 +202,10 @@ cmk_identify(uint8 info)
 			return "BIRTH";
 		case XLOG_CMK_ROOT:
 			return "ROOT";
+		case XLOG_CMK_SEAL:
+			return "SEAL";
+		case XLOG_CMK_WHOLE:
+			return "WHOLE";
 	}
 	return NULL;
 }

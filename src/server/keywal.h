@@ -21,6 +21,7 @@
 
 #define XLOG_CMK_BIRTH		0x00	/* one record of the keys file, 128 bytes */
 #define XLOG_CMK_ROOT		0x10	/* the text of root.json */
+/* sealwal.h has more */
 
 /* Registers the resource manager; in _PG_init only. */
 extern void cmk_register_rmgr(void);

@@ -22,6 +22,7 @@
 #include "keywal.h"
 #include "proof.h"
 #include "reexec.h"
+#include "sealwork.h"
 #include "settings.h"
 #include "state.h"
 #include "walops.h"
@@ -31,6 +32,7 @@ PG_MODULE_MAGIC;
 void		_PG_init(void);
 
 char	   *cmk_scope = NULL;
+bool		cmk_seal_all = false;
 char	   *cmk_debug_crash_at = NULL;
 char	   *cmk_debug_pause_at = NULL;
 
@@ -41,26 +43,32 @@ char	   *cmk_debug_pause_at = NULL;
 static bool
 check_scope(char **newval, void **extra, GucSource source)
 {
-	if (strcmp(*newval, "tables") == 0)
+	if (strcmp(*newval, "tables") == 0 || strcmp(*newval, "cluster") == 0)
 		return true;
 	if (process_shared_preload_libraries_in_progress)
 		ereport(FATAL,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for parameter \"%s\": \"%s\"", "pg_cmk.scope", *newval),
-				 errhint("Available values: tables.")));
-	GUC_check_errhint("Available values: tables.");
+				 errhint("Available values: tables, cluster.")));
+	GUC_check_errhint("Available values: tables, cluster.");
 	return false;
+}
+
+static void
+assign_scope(const char *newval, void *extra)
+{
+	cmk_seal_all = strcmp(newval, "cluster") == 0;
 }
 
 static void
 define_settings(void)
 {
 	DefineCustomStringVariable("pg_cmk.scope",
-							   "Which relations are sealed: tables.",
-							   NULL,
+							   "Which relations are sealed: tables, cluster.",
+							   "tables: those USING cmk_heap, with their TOAST tables and indexes; cluster: all.",
 							   &cmk_scope, "tables",
 							   PGC_POSTMASTER, 0,
-							   check_scope, NULL, NULL);
+							   check_scope, assign_scope, NULL);
 	DefineCustomStringVariable("pg_cmk.debug_crash_at",
 							   "For tests: the step of a key's birth at which this process crashes.",
 							   NULL,
@@ -89,6 +97,7 @@ _PG_init(void)
 	cmk_settings_init();
 	cmk_walops_define();
 	cmk_worker_init();
+	cmk_sealwork_init();
 	MarkGUCPrefixReserved("pg_cmk");
 	cmk_state_init();
 	cmk_register_seam();

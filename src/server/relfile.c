@@ -133,7 +133,8 @@ open_page(CmkSeamFile *file, uint8_t *page, uint32_t block)
 		errno = ENOKEY;
 		return -1;
 	}
-	if (generation != (file->spare & 15))
+	if (generation != (file->spare & 15) &&
+		!(generation == CMK_PAGE_UNLOGGED && (file->flags & CMK_FILEKEY_LATE)))
 	{
 		log_page(file, block, "the key of this generation is not known", generation);
 		return 0;
@@ -247,8 +248,8 @@ write_all(int fd, const uint8_t *buf, size_t n, off_t off)
 }
 
 static int
-seal_into(CmkXts *x, const CmkSeamFile *file, uint8_t *dst,
-		  const uint8_t *src, uint32_t block)
+seal_into(CmkXts *x, const CmkSeamFile *file, unsigned generation,
+		  uint8_t *dst, const uint8_t *src, uint32_t block)
 {
 	switch (cmk_page_kind(src))
 	{
@@ -264,7 +265,7 @@ seal_into(CmkXts *x, const CmkSeamFile *file, uint8_t *dst,
 			break;
 	}
 	if (cmk_page_seal(x, dst, src, block, file->fork,
-					  (unsigned) (file->spare & 15), config->checksums) < 0)
+					  generation, config->checksums) < 0)
 	{
 		errno = EIO;
 		return -1;
@@ -278,8 +279,8 @@ seal_into(CmkXts *x, const CmkSeamFile *file, uint8_t *dst,
  * reported.
  */
 static ssize_t
-write_sealed(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
-			 size_t n, off_t off)
+write_sealed(CmkXts *x, CmkSeamFile *file, unsigned generation, int fd,
+			 const uint8_t *buf, size_t n, off_t off)
 {
 	size_t		done = 0;
 
@@ -292,7 +293,7 @@ write_sealed(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
 		if (chunk > sizeof(bounce))
 			chunk = sizeof(bounce);
 		for (i = 0; i < chunk; i += CMK_PAGE_SIZE)
-			if (seal_into(x, file, bounce + i, buf + done + i,
+			if (seal_into(x, file, generation, bounce + i, buf + done + i,
 						  block_at(file, off + (off_t) (done + i))) < 0)
 				return done > 0 ? (ssize_t) done : -1;
 
@@ -304,6 +305,60 @@ write_sealed(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
 			return done > 0 ? (ssize_t) done : -1;
 		}
 		done += chunk;
+	}
+	return (ssize_t) done;
+}
+
+/* One page over a plain one, of a file that is being sealed in place. */
+static ssize_t
+write_plain(CmkSeamFile *file, int fd, const uint8_t *page, off_t off)
+{
+	ssize_t		w;
+
+	if (cmk_page_head_kind(page) == CMK_PAGE_SEALED)
+	{
+		log_page(file, block_at(file, off), "it could not be opened, and is not copied",
+				 cmk_page_generation(page));
+		errno = EIO;
+		return -1;
+	}
+	w = write_all(fd, page, CMK_PAGE_SIZE, off);
+	if (w >= 0 && w < CMK_PAGE_SIZE)
+	{
+		errno = ENOSPC;
+		return -1;
+	}
+	return w;
+}
+
+/*
+ * Writes whole pages of a file that has a key.  While it is being sealed in place,
+ * each page is asked what it is.  Returns as write_sealed().
+ */
+static ssize_t
+write_pages(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
+			size_t n, off_t off)
+{
+	unsigned	generation = (unsigned) (file->spare & 15);
+	size_t		done;
+
+	if (!(file->flags & CMK_FILEKEY_IN_PLACE) || file->kind != CMK_FILE_RELATION)
+		return write_sealed(x, file, generation, fd, buf, n, off);
+
+	for (done = 0; done < n; done += CMK_PAGE_SIZE)
+	{
+		off_t		at = off + (off_t) done;
+		int			as = cmk_filekey_write_as(fd, at);
+		ssize_t		w = -1;
+
+		if (as == CMK_AS_PLAIN)
+			w = write_plain(file, fd, buf + done, at);
+		else if (as > 0)
+			w = write_sealed(x, file,
+							 as == CMK_AS_SEALED ? generation : CMK_PAGE_UNLOGGED,
+							 fd, buf + done, CMK_PAGE_SIZE, at);
+		if (w < CMK_PAGE_SIZE)
+			return done > 0 ? (ssize_t) done : -1;
 	}
 	return (ssize_t) done;
 }
@@ -328,7 +383,7 @@ relfile_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
 		errno = EINVAL;
 		return -1;
 	}
-	return write_sealed(x, file, fd, buf, n, off);
+	return write_pages(x, file, fd, buf, n, off);
 }
 
 /*
@@ -366,7 +421,7 @@ relfile_write(CmkSeamFile *file, int fd, const void *buf, size_t n)
 	}
 	if (whole > 0)
 	{
-		done = write_sealed(x, file, fd, buf, whole, off);
+		done = write_pages(x, file, fd, buf, whole, off);
 		if (done < 0)
 			return -1;
 	}

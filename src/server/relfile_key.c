@@ -20,6 +20,16 @@
  *
  * What this cannot tell: a relation of whose pages none was on disk yet when its
  * record was lost.  Its file is that of a new, plain relation.
+ *
+ * A file that is being sealed in place has plain and sealed pages.  Which one a page
+ * is must not change by an ordinary write: torn between the two it could not be
+ * read, and a write that only carries hint bits is in no WAL that would repair it.
+ * So the page on disk says what is to be written over it; a page that is not there
+ * yet, or all zero, is sealed, but marked as one that the job has not met: a standby
+ * may have written it before the key came.  Only the sealing job turns a plain page
+ * into a sealed one, and says so in cmk_filekey_sealing.  docs/decisions.md has the
+ * whole argument.  It costs a look at 16 bytes for every write until the file is
+ * whole.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +44,8 @@
 
 /* The server extends a table by 512 pages at a time at most. */
 #define LOOK_BLOCKS		1024
+
+bool		cmk_filekey_sealing = false;
 
 static const CmkFileConfig *config;
 static const CmkFileHooks *hooks;
@@ -77,6 +89,9 @@ cmk_filekey_has_dek(CmkSeamFile *file)
 			file->spare = info.generation;
 			if (info.flags & CMK_DEK_WHOLE)
 				file->flags |= CMK_FILEKEY_WHOLE;
+			if (info.birth_lsn != 0)
+				file->flags |= info.flags & CMK_DEK_WHOLE ?
+					CMK_FILEKEY_LATE : CMK_FILEKEY_LATE | CMK_FILEKEY_IN_PLACE;
 		}
 		else if (cmk_damaged_refuse(&id, NULL) < 0)
 			file->flags |= CMK_FILEKEY_LOST;
@@ -149,6 +164,34 @@ kind_at(int fd, off_t off, bool *end)
 	if (n < 0)
 		return -1;
 	return *end ? CMK_PAGE_ZERO : (int) cmk_page_head_kind(head);
+}
+
+int
+cmk_filekey_write_as(int fd, off_t off)
+{
+	uint8_t		head[CMK_PAGE_HEAD];
+	int			save_errno = errno;
+	ssize_t		n;
+
+	if (cmk_filekey_sealing)
+		return CMK_AS_SEALED;
+	n = cmk_real.pread(fd, head, sizeof(head), off);
+	if (n < 0)
+		return -1;
+	errno = save_errno;
+	if (n < (ssize_t) sizeof(head))
+		return CMK_AS_UNLOGGED;
+	switch (cmk_page_head_kind(head))
+	{
+		case CMK_PAGE_ZERO:
+			return CMK_AS_UNLOGGED;
+		case CMK_PAGE_PLAIN:
+			return CMK_AS_PLAIN;
+		case CMK_PAGE_SEALED:
+			break;
+	}
+	return cmk_page_generation(head) == CMK_PAGE_UNLOGGED ?
+		CMK_AS_UNLOGGED : CMK_AS_SEALED;
 }
 
 int

@@ -15,6 +15,7 @@
 #ifndef CMK_RELFILE_KEY_H
 #define CMK_RELFILE_KEY_H
 
+#include "../keyring/registry.h"
 #include "../seal/xts.h"
 #include "relfile.h"
 
@@ -24,6 +25,20 @@
 #define CMK_FILEKEY_WHOLE	0x01	/* no page of it may be plain */
 #define CMK_FILEKEY_LOST	0x02	/* it has a key, but its record is lost */
 #define CMK_FILEKEY_PLAIN	0x04	/* looked at: a plain file */
+#define CMK_FILEKEY_LATE	0x08	/* its key came when it had pages already */
+#define CMK_FILEKEY_IN_PLACE	0x10	/* … and these are being sealed one by one */
+
+/*
+ * Instead of a generation, in pages of a file whose key came late: sealed under its
+ * first key by an ordinary write, where nothing was, and not logged in full since.
+ */
+#define CMK_PAGE_UNLOGGED	15
+
+/*
+ * Set by the sealing job, and by replay of its records, while this process writes
+ * pages that it has logged in full and holds locked: a plain page becomes sealed.
+ */
+extern bool cmk_filekey_sealing;
 
 /* Both must stay valid. */
 extern void cmk_filekey_init(const CmkFileConfig *config,
@@ -64,6 +79,15 @@ extern CmkXts *cmk_filekey_cipher(CmkSeamFile *file, bool *sealed);
  */
 extern CmkXts *cmk_filekey_cipher_for_write(CmkSeamFile *file, int fd,
 											off_t off, int *fail);
+
+/*
+ * For a file with CMK_FILEKEY_IN_PLACE: as what is the page at off of fd to be
+ * written?  CMK_AS_…, or -1 with errno.
+ */
+#define CMK_AS_PLAIN		0
+#define CMK_AS_SEALED		1
+#define CMK_AS_UNLOGGED		2
+extern int	cmk_filekey_write_as(int fd, off_t off);
 
 /*
  * What the first page of an open file is that is not all zero; *off is where it

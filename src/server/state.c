@@ -154,6 +154,17 @@ refuse_mapped_memory(void)
 				 errhint("Use posix or sysv.")));
 }
 
+/* Who asks for all to be sealed must not get a server that seals nothing. */
+static void
+refuse_scope_without_key(void)
+{
+	if (cmk_seal_all && !cmk_has_key())
+		ereport(FATAL,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("pg_cmk.scope is \"%s\", but pg_cmk.key is not set", cmk_scope),
+				 errhint("Set pg_cmk.key.")));
+}
+
 /*
  * A key in a file was just opened.  After a crash it was not, and a key in a vault
  * never is here: then it is the worker's to say so.
@@ -192,6 +203,7 @@ cmk_shmem_startup(void)
 	{
 		cmk_prove_seam();
 		refuse_mapped_memory();
+		refuse_scope_without_key();
 		cmk_require_worker();
 		cmk_open_keyring(worker_opens());
 	}

@@ -23,8 +23,33 @@
 
 /* settings */
 extern char *cmk_scope;
+extern bool cmk_seal_all;		/* the scope is the whole cluster */
 extern char *cmk_debug_crash_at;
 extern char *cmk_debug_pause_at;
+
+/* Somebody who seals in place: a row of cmk.progress.  Free if pid is 0. */
+#define CMK_SEAL_SLOTS	16
+
+typedef enum CmkSealPhase
+{
+	CMK_SEAL_INITIALIZING,
+	CMK_SEAL_WAITING,			/* for base backups */
+	CMK_SEAL_SEALING,
+	CMK_SEAL_SYNCING			/* files synced and pages counted */
+} CmkSealPhase;
+
+typedef struct CmkSealSlot
+{
+	int			pid;
+	Oid			db;
+	Oid			rel;			/* InvalidOid: none now */
+	CmkSealPhase phase;
+	uint64		blocks_total;	/* of rel */
+	uint64		blocks_done;	/* looked at */
+	uint64		blocks_sealed;
+	uint32		relations_total;
+	uint32		relations_done;
+} CmkSealSlot;
 
 typedef struct CmkShared
 {
@@ -42,6 +67,7 @@ typedef struct CmkShared
 	uint64		asked;			/* looks at the key that somebody wants */
 	uint64		answered;
 	ConditionVariable answer;	/* answered has grown */
+	CmkSealSlot seals[CMK_SEAL_SLOTS];
 } CmkShared;
 
 extern CmkShared *cmk_shared;

@@ -1,0 +1,274 @@
+/*
+ * seal.c
+ *	  Sealing in place.  See seal.h.
+ *
+ * A page goes from plain to sealed in one step that nobody else can see half done.
+ * Some pages are locked exclusively, logged in full in one record, WAL is flushed,
+ * and they are written, all before the locks are released.  So no ordinary write of
+ * such a page can come in between, and one that comes later finds it sealed on
+ * disk and writes it sealed (relfile_key.c).  Should the write be torn, then recovery
+ * begins before the record, or else a checkpoint has synced the file after it; and
+ * recovery finds a full image before it reads the page, the first since that
+ * checkpoint or ours.
+ *
+ * To lock many pages at once could be a deadlock with those who lock in an order of
+ * their own, so for all but the first the lock is taken only if it is free.
+ *
+ * Pages that no crash leaves behind (of unlogged relations, and of those that this
+ * transaction made under wal_level = minimal) are not logged.
+ */
+#include "postgres.h"
+
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/smgr.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "../seal/page.h"
+#include "birth.h"
+#include "compat.h"
+#include "seal.h"
+#include "sealpages.h"
+#include "sealwal.h"
+#include "seamops.h"
+#include "state.h"
+
+#define SEAL_BATCH		16		/* 128 kB of images in a record */
+
+int			cmk_seal_rate = 0;
+
+static bool
+find_dek(const RelFileNode *rnode, CmkDekInfo *info)
+{
+	CmkRelId	id = CMK_RELID(*rnode);
+	CmkDekRef	ref;
+
+	while (cmk_registry_find(&id, &ref))
+		if (cmk_registry_read(&ref, info, NULL))
+			return true;
+	return false;
+}
+
+bool
+cmk_seal_needed(Relation rel)
+{
+	CmkDekInfo	info;
+
+	return RELKIND_HAS_STORAGE(rel->rd_rel->relkind) &&
+		rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP &&
+		!(find_dek(&rel->rd_node, &info) && (info.flags & CMK_DEK_WHOLE));
+}
+
+void
+cmk_seal_begin(Relation rel, CmkSealPos *pos)
+{
+	if (!fullPageWrites)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot seal in place with full_page_writes = off"),
+				 errhint("Set full_page_writes to on and run CHECKPOINT.")));
+	cmk_birth_in_place(&rel->rd_node);
+
+	/* After the birth: what comes behind these ends is sealed on every node. */
+	memset(pos, 0, sizeof(*pos));
+	for (ForkNumber fork = 0; fork <= MAX_FORKNUM; fork++)
+		if (smgrexists(RelationGetSmgr(rel), fork))
+			pos->end[fork] = RelationGetNumberOfBlocksInFork(rel, fork);
+}
+
+void
+cmk_seal_await_backups(void)
+{
+	while (cmk_backup_is_running())
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(100000L);
+	}
+}
+
+uint64
+cmk_seal_blocks(const CmkSealPos *pos)
+{
+	uint64		n = 0;
+
+	for (ForkNumber fork = 0; fork <= MAX_FORKNUM; fork++)
+		n += pos->end[fork];
+	return n;
+}
+
+/*
+ * A relation that got its key when its first page was written seals every page that
+ * is written, so its pages are sealed here; but on a standby, which had replayed
+ * some before, they may be plain.  Then every page is logged.
+ */
+static bool
+must_log_all(Relation rel)
+{
+	CmkDekInfo	info;
+
+	return find_dek(&rel->rd_node, &info) && info.birth_lsn == 0;
+}
+
+/* full_page_writes as our last record saw it. */
+static void
+check_full_page_writes(void)
+{
+	XLogRecPtr	redo;
+	bool		on;
+
+	GetFullPageWriteInfo(&redo, &on);
+	if (!on)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("full_page_writes was turned off while relations are sealed in place")));
+}
+
+/*
+ * Locks the first n pages, but those that would have to be waited for and those
+ * behind them.  Pages that were never used have nothing to be sealed: they are left
+ * alone, and left out of locked.  Returns how many of the n were dealt with.
+ */
+static int
+lock_pages(const Buffer *buffers, int n, Buffer *locked, int *nlocked)
+{
+	int			i;
+
+	*nlocked = 0;
+	for (i = 0; i < n; i++)
+	{
+		if (i == 0)
+			LockBuffer(buffers[i], BUFFER_LOCK_EXCLUSIVE);
+		else if (!ConditionalLockBuffer(buffers[i]))
+			break;
+		if (PageIsNew(BufferGetPage(buffers[i])))
+			LockBuffer(buffers[i], BUFFER_LOCK_UNLOCK);
+		else
+			locked[(*nlocked)++] = buffers[i];
+	}
+	return i;
+}
+
+/* Seals pages that the caller has pinned.  Returns how many were dealt with. */
+static int
+seal_batch(Relation rel, ForkNumber fork, const Buffer *buffers, int n, uint64 *sealed)
+{
+	bool		log = RelationNeedsWAL(rel) || fork == INIT_FORKNUM;
+	Buffer		locked[SEAL_BATCH];
+	int			nlocked;
+	int			done;
+
+	if (log)
+		cmk_prepare_log_seal(n);
+	done = lock_pages(buffers, n, locked, &nlocked);
+	if (nlocked == 0)
+		return done;
+
+	START_CRIT_SECTION();
+	for (int i = 0; i < nlocked; i++)
+		MarkBufferDirty(locked[i]);
+	if (log)
+		cmk_log_seal(locked, nlocked);
+	END_CRIT_SECTION();
+
+	cmk_debug_point("seal-logged");
+	cmk_flush_sealed(locked, nlocked);
+	for (int i = 0; i < nlocked; i++)
+		LockBuffer(locked[i], BUFFER_LOCK_UNLOCK);
+	*sealed += nlocked;
+	return done;
+}
+
+/* Not faster than pg_cmk.seal_rate; nothing is locked. */
+static void
+throttle(int pages)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (cmk_seal_rate > 0)
+		pg_usleep((long) ((int64) pages * (BLCKSZ / 1024) * 1000000 / cmk_seal_rate));
+}
+
+/*
+ * Looks at pages from pos->block on, and seals those that are not sealed yet or that
+ * were never logged under the key.  Moves pos behind what was done; returns how many
+ * pages were looked at, at most max.
+ */
+static int
+seal_run(Relation rel, CmkHeads *heads, CmkSealPos *pos, int max, bool all,
+		 BufferAccessStrategy strategy)
+{
+	ReadBufferMode mode = pos->fork == FSM_FORKNUM || pos->fork == VISIBILITYMAP_FORKNUM ?
+	RBM_ZERO_ON_ERROR : RBM_NORMAL;
+	BlockNumber blocks[SEAL_BATCH];
+	Buffer		buffers[SEAL_BATCH];
+	BlockNumber from = pos->block;
+	BlockNumber block = from;
+	int			n = 0;
+
+	for (; n < SEAL_BATCH && block < pos->end[pos->fork] && block - from < (BlockNumber) max;
+		 block++)
+	{
+		bool		logged;
+
+		(void) cmk_heads_kind(heads, block, &logged);
+		if (!logged || all)
+			blocks[n++] = block;
+	}
+	if (n > 0)
+	{
+		int			done;
+
+		check_full_page_writes();
+		for (int i = 0; i < n; i++)
+			buffers[i] = ReadBufferExtended(rel, pos->fork, blocks[i], mode, strategy);
+		done = seal_batch(rel, pos->fork, buffers, n, &pos->sealed);
+		for (int i = 0; i < n; i++)
+			ReleaseBuffer(buffers[i]);
+		if (done < n)
+			block = blocks[done];
+		throttle(done);
+	}
+	pos->block = block;
+	return (int) (block - from);
+}
+
+bool
+cmk_seal_some(Relation rel, CmkSealPos *pos, int pages)
+{
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	bool		all = must_log_all(rel);
+
+	for (; pos->fork <= MAX_FORKNUM; pos->fork++, pos->block = 0)
+	{
+		CmkHeads	heads = {rel->rd_node, pos->fork, 0, -1};
+
+		while (pos->block < pos->end[pos->fork] && pages > 0)
+		{
+			CHECK_FOR_INTERRUPTS();
+			pages -= seal_run(rel, &heads, pos, pages, all, strategy);
+		}
+		cmk_heads_close(&heads);
+		if (pos->block < pos->end[pos->fork])
+			break;
+	}
+	FreeAccessStrategy(strategy);
+	return pos->fork > MAX_FORKNUM;
+}
+
+bool
+cmk_seal_finish(Relation rel)
+{
+	uint64		plain[MAX_FORKNUM + 1];
+	CmkDekInfo	info;
+
+	if (cmk_sync_and_count_plain(&rel->rd_node, plain) > 0)
+		return false;
+	cmk_seal_await_backups();
+	if (find_dek(&rel->rd_node, &info) && !(info.flags & CMK_DEK_WHOLE))
+		cmk_log_whole(&rel->rd_node);
+	return true;
+}

@@ -1,0 +1,66 @@
+/*
+ * seal.h
+ *	  Sealing in place: a file that was born plain, page by page, while it is used.
+ *
+ * The relation is locked (ShareUpdateExclusiveLock) so that its storage is neither
+ * replaced nor truncated, nor sealed twice at once; reading and writing go on:
+ *
+ *		if (cmk_seal_needed(rel))
+ *		{
+ *			cmk_seal_begin(rel, &pos);
+ *			cmk_seal_await_backups();
+ *			while (!cmk_seal_some(rel, &pos, pages))
+ *				;
+ *			done = cmk_seal_finish(rel);
+ *		}
+ *
+ * Nothing is kept but the key record: whoever begins again looks at the pages, and
+ * goes on where they are plain.  docs/decisions.md says why a crash at any moment,
+ * a torn page, a standby and a base backup are all right.
+ */
+#ifndef CMK_SEAL_H
+#define CMK_SEAL_H
+
+#include "storage/block.h"
+#include "utils/rel.h"
+
+typedef struct CmkSealPos
+{
+	BlockNumber end[MAX_FORKNUM + 1];	/* later blocks are born sealed */
+	ForkNumber	fork;
+	BlockNumber block;
+	uint64		sealed;			/* pages that were */
+} CmkSealPos;
+
+/* setting: kilobytes per second and process, 0: no limit */
+extern int	cmk_seal_rate;
+
+/* Has it storage of its own, outside of sessions, that may hold plain pages? */
+extern bool cmk_seal_needed(Relation rel);
+
+/* Gives the relation its key, and sets *pos to its first page.  ereport(ERROR). */
+extern void cmk_seal_begin(Relation rel, CmkSealPos *pos);
+
+/*
+ * Waits until no base backup runs.  One that began before the key was born may copy
+ * the keys file before and the relation after; and one that began before a
+ * relation was whole, the other way round.
+ */
+extern void cmk_seal_await_backups(void);
+
+/*
+ * Looks at up to that many pages from *pos on and seals those that are plain on
+ * disk.  true: that was the end.  ereport(ERROR).
+ */
+extern bool cmk_seal_some(Relation rel, CmkSealPos *pos, int pages);
+
+/*
+ * Syncs the files, counts, and if no page is plain lets the key record say so, here
+ * and on every standby.  false: there are plain pages.  ereport(ERROR).
+ */
+extern bool cmk_seal_finish(Relation rel);
+
+/* All blocks that are to be looked at. */
+extern uint64 cmk_seal_blocks(const CmkSealPos *pos);
+
+#endif							/* CMK_SEAL_H */

@@ -1,0 +1,455 @@
+/*
+ * sealwork.c
+ *	  The background workers that seal in place.  See sealwork.h.
+ *
+ * When the scope is the whole cluster a launcher looks, at the start and from time to
+ * time, for relation files that are not known to be wholly sealed: by their names, so
+ * that nothing is overlooked that no catalog shows, such as the tables of a prepared
+ * transaction.  For each database that has such files it starts a worker, one after
+ * the other.  A worker goes through pg_class, and takes a transaction for some pages
+ * of one relation at a time, so that it holds no lock for long.  The launcher ends
+ * when nothing is left.
+ */
+#include "postgres.h"
+
+#include <unistd.h>
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_class.h"
+#include "common/relpath.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#include "compat.h"
+#include "filekind.h"
+#include "sealwork.h"
+#include "settings.h"
+#include "state.h"
+
+PGDLLEXPORT void cmk_seal_launcher_main(Datum arg);
+PGDLLEXPORT void cmk_seal_worker_main(Datum arg);
+
+#define CHUNK_PAGES		2048	/* of a transaction */
+#define LOCK_TRIES		100		/* of 100 ms */
+
+/* ---- what is left to do ---- */
+
+static bool
+is_whole(const CmkRelId *id)
+{
+	CmkDekRef	ref;
+	CmkDekInfo	info;
+
+	while (cmk_registry_find(id, &ref))
+		if (cmk_registry_read(&ref, &info, NULL))
+			return (info.flags & CMK_DEK_WHOLE) != 0;
+	return false;
+}
+
+typedef struct Search
+{
+	Oid			db;				/* InvalidOid: all */
+	int			found;
+	char	   *some;
+	List	  **dbs;
+} Search;
+
+static void
+search_directory(const char *dir, Search *s)
+{
+	DIR		   *d = AllocateDir(dir);
+	struct dirent *de;
+
+	while ((de = ReadDirExtended(d, dir, LOG)) != NULL)
+	{
+		char		path[MAXPGPATH];
+		CmkFileName name;
+
+		snprintf(path, sizeof(path), "%s/%s", dir, de->d_name);
+		if (cmk_filekind(path, &name) != CMK_FILE_RELATION ||
+			name.fork != MAIN_FORKNUM || name.segno != 0 ||
+			(OidIsValid(s->db) && name.id.db != s->db) || is_whole(&name.id))
+			continue;
+		if (s->found++ == 0)
+			strlcpy(s->some, path, MAXPGPATH);
+		if (s->dbs != NULL && name.id.db != 0)
+			*s->dbs = list_append_unique_oid(*s->dbs, name.id.db);
+	}
+	FreeDir(d);
+}
+
+/* The databases' directories below base or a tablespace's. */
+static void
+search_databases(const char *dir, Search *s)
+{
+	DIR		   *d = AllocateDir(dir);
+	struct dirent *de;
+
+	if (d == NULL)
+		return;					/* a tablespace without any */
+	while ((de = ReadDirExtended(d, dir, LOG)) != NULL)
+	{
+		char		path[MAXPGPATH];
+
+		if (strspn(de->d_name, "0123456789") != strlen(de->d_name))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, de->d_name);
+		search_directory(path, s);
+	}
+	FreeDir(d);
+}
+
+int
+cmk_unsealed_files(Oid db, char some[MAXPGPATH], List **dbs)
+{
+	Search		s = {db, 0, some, dbs};
+	DIR		   *d;
+	struct dirent *de;
+
+	if (!OidIsValid(db))
+		search_directory("global", &s);
+	search_databases("base", &s);
+	d = AllocateDir("pg_tblspc");
+	while ((de = ReadDirExtended(d, "pg_tblspc", LOG)) != NULL)
+	{
+		char		path[MAXPGPATH];
+
+		if (de->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "pg_tblspc/%s/%s", de->d_name,
+				 TABLESPACE_VERSION_DIRECTORY);
+		search_databases(path, &s);
+	}
+	FreeDir(d);
+	return s.found;
+}
+
+/* ---- a worker ---- */
+
+static void
+await_backups(void)
+{
+	cmk_progress_phase(CMK_SEAL_WAITING);
+	cmk_seal_await_backups();
+}
+
+/* Without waiting in the queue, where we would hold others up. */
+static bool
+lock_relation(Oid relid)
+{
+	for (int i = 0; i < LOCK_TRIES; i++)
+	{
+		if (ConditionalLockRelationOid(relid, ShareUpdateExclusiveLock))
+			return true;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(100000L);
+	}
+	return false;
+}
+
+typedef enum Step
+{
+	STEP_BEGIN, STEP_SEAL, STEP_FINISH, STEP_DONE
+} Step;
+
+/*
+ * One transaction's work on a relation.  *node says whose storage step and pos are
+ * about: if it was replaced meanwhile, all begins anew.
+ */
+static Step
+seal_step(Oid relid, Step step, RelFileNode *node, CmkSealPos *pos)
+{
+	Relation	rel = try_relation_open(relid, NoLock);
+	BlockNumber from = pos->block;
+
+	if (rel == NULL)
+		return STEP_DONE;
+	if (!cmk_seal_needed(rel))
+	{
+		relation_close(rel, NoLock);
+		return STEP_DONE;
+	}
+	if (step != STEP_BEGIN && !RelFileNodeEquals(*node, rel->rd_node))
+		step = STEP_BEGIN;
+	switch (step)
+	{
+		case STEP_BEGIN:
+			cmk_seal_begin(rel, pos);
+			cmk_progress_relation(relid, cmk_seal_blocks(pos));
+			*node = rel->rd_node;
+			step = STEP_SEAL;
+			break;
+		case STEP_SEAL:
+			cmk_progress_phase(CMK_SEAL_SEALING);
+			if (cmk_seal_some(rel, pos, CHUNK_PAGES))
+				step = STEP_FINISH;
+			cmk_progress_blocks(pos, pos->block > from ? pos->block - from : CHUNK_PAGES);
+			break;
+		case STEP_FINISH:
+			cmk_progress_phase(CMK_SEAL_SYNCING);
+			step = cmk_seal_finish(rel) ? STEP_DONE : STEP_BEGIN;
+			break;
+		case STEP_DONE:
+			break;
+	}
+	relation_close(rel, NoLock);
+	return step;
+}
+
+/* false: it was locked for too long. */
+static bool
+seal_relation(Oid relid)
+{
+	RelFileNode node = {0};
+	CmkSealPos	pos = {0};
+	Step		step = STEP_BEGIN;
+
+	while (step != STEP_DONE)
+	{
+		Step		next = step;
+		bool		locked;
+
+		StartTransactionCommand();
+		locked = lock_relation(relid);
+		if (locked)
+			next = seal_step(relid, step, &node, &pos);
+		CommitTransactionCommand();
+		if (!locked)
+			return false;
+		if (next != step && next != STEP_DONE)
+			await_backups();
+		step = next;
+	}
+	return true;
+}
+
+/* What goes wrong with one relation must not keep the others plain. */
+static bool
+seal_relation_safely(Oid relid)
+{
+	volatile bool ok = false;
+
+	PG_TRY();
+	{
+		ok = seal_relation(relid);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	return ok;
+}
+
+/* All relations with storage, catalogs first; in TopMemoryContext. */
+static List *
+list_relations(void)
+{
+	List	   *result = NIL;
+	Relation	pg_class;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	pg_class = table_open(RelationRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(pg_class, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+		MemoryContext old;
+
+		if (!RELKIND_HAS_STORAGE(form->relkind) ||
+			form->relpersistence == RELPERSISTENCE_TEMP)
+			continue;
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		result = lappend_oid(result, form->oid);
+		MemoryContextSwitchTo(old);
+	}
+	table_endscan(scan);
+	table_close(pg_class, AccessShareLock);
+	CommitTransactionCommand();
+	list_sort(result, list_oid_cmp);
+	return result;
+}
+
+void
+cmk_seal_worker_main(Datum arg)
+{
+	List	   *relids;
+	ListCell   *lc;
+	int			failed = 0;
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid,
+											  BGWORKER_BYPASS_ALLOWCONN);
+	relids = list_relations();
+	cmk_progress_begin((uint32) list_length(relids));
+	foreach(lc, relids)
+	{
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (!seal_relation_safely(lfirst_oid(lc)))
+			failed++;
+		cmk_progress_relation_done();
+	}
+	cmk_progress_end();
+	if (failed > 0)
+		ereport(LOG,
+				(errmsg("pg_cmk: %d relations of database %u could not be sealed in place yet",
+						failed, MyDatabaseId)));
+	proc_exit(0);
+}
+
+static void
+wait_ms(long ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+					 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * The launcher has no database, and the postmaster tells such processes nothing of
+ * workers: so it looks itself.
+ */
+bool
+cmk_seal_database_by_worker(Oid db)
+{
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle;
+	pid_t		pid;
+
+	memset(&worker, 0, sizeof(worker));
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_cmk sealing worker for database %u", db);
+	strlcpy(worker.bgw_type, "pg_cmk sealing worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "pg_cmk", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "cmk_seal_worker_main", BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = ObjectIdGetDatum(db);
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+		return false;
+
+	PG_TRY();
+	{
+		while (GetBackgroundWorkerPid(handle, &pid) != BGWH_STOPPED)
+			wait_ms(100);
+	}
+	PG_CATCH();
+	{
+		TerminateBackgroundWorker(handle);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return true;
+}
+
+/* ---- the launcher ---- */
+
+/* A worker for each database that has something to do; all do the shared ones. */
+static void
+launch_round(List *dbs)
+{
+	ListCell   *lc;
+
+	if (dbs == NIL)
+		dbs = list_make1_oid(1);	/* template1, for the shared relations */
+	foreach(lc, dbs)
+		while (!cmk_seal_database_by_worker(lfirst_oid(lc)))
+			wait_ms(1000);		/* max_worker_processes */
+}
+
+void
+cmk_seal_launcher_main(Datum arg)
+{
+	MemoryContext context;
+	int			before = -1;
+	long		nap = 1000;
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	context = AllocSetContextCreate(TopMemoryContext, "pg_cmk sealing",
+									ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		List	   *dbs = NIL;
+		char		some[MAXPGPATH];
+		int			left;
+
+		MemoryContextSwitchTo(context);
+		left = cmk_unsealed_files(InvalidOid, some, &dbs);
+		if (left == 0)
+			break;
+		if (left != before)
+		{
+			ereport(LOG,
+					(errmsg("pg_cmk: %d relation files are to be sealed in place", left),
+					 errdetail("One of them is \"%s\".", some)));
+			nap = 1000;
+		}
+		before = left;
+		launch_round(dbs);
+		MemoryContextReset(context);
+
+		/* What is left belongs to nobody, or to a transaction that is not over. */
+		wait_ms(nap);
+		nap = Min(nap * 2, 600000);
+	}
+	ereport(LOG, (errmsg("pg_cmk: every relation file of the cluster is sealed")));
+	proc_exit(0);
+}
+
+void
+cmk_sealwork_init(void)
+{
+	BackgroundWorker worker;
+
+	DefineCustomIntVariable("pg_cmk.seal_rate",
+							"How fast one process seals in place.",
+							"Kilobytes per second; 0: as fast as it can.",
+							&cmk_seal_rate, 65536, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	if (!cmk_seal_all || !cmk_has_key())
+		return;
+	memset(&worker, 0, sizeof(worker));
+	strlcpy(worker.bgw_name, "pg_cmk sealing launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "pg_cmk sealing launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "pg_cmk", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "cmk_seal_launcher_main", BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 5;
+	RegisterBackgroundWorker(&worker);
+}

@@ -1,0 +1,42 @@
+/*
+ * sealwork.h
+ *	  Who seals in place: a session that calls cmk.seal(), and background workers,
+ *	  one for a database, for cmk.seal_database() and for scope cluster.
+ */
+#ifndef CMK_SEALWORK_H
+#define CMK_SEALWORK_H
+
+#include "nodes/pg_list.h"
+
+#include "seal.h"
+#include "state.h"
+
+/* For _PG_init, after the settings are defined. */
+extern void cmk_sealwork_init(void);
+
+/*
+ * A row of cmk.progress for this process, until cmk_progress_end(), the end of its
+ * transaction by an error, or its own.  Without a free row nothing is shown.
+ */
+extern void cmk_progress_begin(uint32 relations);
+extern void cmk_progress_relation(Oid relid, uint64 blocks);
+extern void cmk_progress_phase(CmkSealPhase phase);
+extern void cmk_progress_blocks(const CmkSealPos *pos, uint64 done);
+extern void cmk_progress_relation_done(void);
+extern void cmk_progress_end(void);
+
+/*
+ * Relation files that are not known to be wholly sealed, all or those of one
+ * database (InvalidOid: all).  *some gets the path of one of them, *dbs (may be NULL)
+ * the databases that have any, without 0.
+ */
+extern int	cmk_unsealed_files(Oid db, char some[MAXPGPATH], List **dbs);
+
+/*
+ * Has a background worker seal a database, and waits for it.  false: it could not
+ * be started.  ereport(ERROR) if we are interrupted; the worker is then
+ * told to end.
+ */
+extern bool cmk_seal_database_by_worker(Oid db);
+
+#endif							/* CMK_SEALWORK_H */
