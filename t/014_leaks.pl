@@ -266,13 +266,23 @@ foreach my $offset (60, 20, 4)
 		@into_empty, @into_full);
 }
 check_lost('an older keys file', sub { put_keys($older) }, @into_empty, @into_full);
-check_lost(
-	'directory pg_cmk removed',
-	sub {
-		unlink $_ foreach glob("$dir/pg_cmk/*");
-		rmdir "$dir/pg_cmk";
-	},
-	@into_empty, @into_full);
+
+# Without the directory there is no root: WAL cannot be read, and the server does not start.
+{
+	my $rows  = $node->safe_psql('postgres', 'SELECT count(*) FROM lfull');
+	my $saved = $node->basedir . '/pg_cmk.saved';
+
+	$node->stop;
+	rename "$dir/pg_cmk", $saved or die "rename $dir/pg_cmk: $!";
+	my ($failed, $log) = start_fails($node);
+	ok($failed, 'directory pg_cmk removed: the server does not start');
+	like($log, qr/FATAL:  could not open the page of WAL/, '... since it cannot read WAL');
+	unlink $_ foreach glob("$dir/pg_cmk/*");
+	rmdir "$dir/pg_cmk";
+	rename $saved, "$dir/pg_cmk" or die "rename $saved: $!";
+	$node->start;
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM lfull'), $rows, '... and with the directory back, no row is lost');
+}
 
 # The TOAST table's record alone: a row that fits the table can be written, and
 # one that does not is refused.
