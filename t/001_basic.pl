@@ -337,7 +337,7 @@ sub run_directly
 		"the server is up ($name)",
 		sub {
 			return 1 if waitpid($child, POSIX::WNOHANG()) == $child;
-			return ($node->psql('postgres', 'SELECT 1'))[0] == 0;
+			return hears($node) eq '';
 		})
 	  && kill(0, $child);
 	ok($up, "server starts with $name");

@@ -30,7 +30,7 @@ my @kept = map { "$_->{id} $_->{birth_id}" } keys_records($node);
 
 sub is_up
 {
-	return ($node->psql('postgres', 'SELECT 1'))[0] == 0;
+	return hears($node) eq '';
 }
 
 # What must hold when the server is back: old rows, no new table, and a record

@@ -151,7 +151,7 @@ foreach my $round (1 .. $rounds)
 				sub {
 					log_since($node, $offset) =~
 					  /all server processes terminated; reinitializing/
-					  && ($node->psql('postgres', 'SELECT 1'))[0] == 0;
+					  && hears($node) eq '';
 				}),
 			"round $round: the server restarts its processes");
 	}

@@ -47,7 +47,7 @@ use Test::More;
 
 our @EXPORT = qw(
   new_vault vault_conf new_vault_node start_vault_node pg_ctl
-  log_position wait_log logged_at wait_state states_since denial status_of hears
+  log_position wait_log logged_at wait_state states_since denial status_of
   key_worker server_pids secrets_left
 );
 
@@ -275,25 +275,6 @@ sub denial
 	my $err  = hears($node, $more) || return '';
 	my ($code) = log_since($node, $from) =~ / (\w{5}) .*FATAL:  /;
 	return ($code // '?????') . " $err";
-}
-
-=item hears($node, [$connstr])
-
-What a client hears who connects now, '' if it may.  Not by $node->psql(), which
-hands the query over through a pipe and dies if nobody reads it any more.
-
-=cut
-
-sub hears
-{
-	my ($node, $more) = @_;
-	my ($out, $err);
-	my $connstr = $node->connstr('postgres') . ($more ? " $more" : '');
-	my $ok = IPC::Run::run([ 'psql', '-XAtq', '-d', $connstr, '-c', 'SELECT 1' ],
-		'<', \undef, '>', \$out, '2>', \$err);
-
-	chomp $err;
-	return $ok ? '' : $err;
 }
 
 =item status_of($session_or_node)

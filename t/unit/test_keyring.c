@@ -769,6 +769,8 @@ a_torn_birth_is_mended_by_replay(void)
 				memset(torn + cut, 0, sizeof(torn) - (size_t) cut);
 			else
 				memset(torn, 0, (size_t) cut);
+			if (memcmp(torn, image, sizeof(torn)) == 0)
+				continue;		/* the lost bytes were zero */
 			write_record(2, torn);
 			CHECK_INT(reload(), 0);
 			CHECK_INT(damaged_count(), 1);
