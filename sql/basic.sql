@@ -3,6 +3,17 @@
 -- Runs in a database that has the extension (pg_regress --load-extension=pg_cmk),
 -- on a server with a key.
 
+-- The server that has just made its root seals WAL a moment later.
+SET statement_timeout = '60s';
+DO $$
+BEGIN
+	WHILE NOT (SELECT wal_sealed FROM cmk.status) LOOP
+		PERFORM pg_sleep(0.05);
+	END LOOP;
+END
+$$;
+RESET statement_timeout;
+
 SELECT state, reason, scope, wal_sealed, root_id > 0 AS has_root,
 	key_url = current_setting('pg_cmk.key') AS key_is_configured,
 	key_version <> '' AS has_version, since <= now() AS since,

@@ -513,7 +513,7 @@ sub texts_like
 			'the server is back',
 			sub {
 				return log_since($node, $offset) =~ /database system is ready to accept connections/
-				  && $node->psql('postgres', 'SELECT 1') == 0;
+				  && hears($node) eq '';
 			}),
 		'a crash of one process restarts all');
 	eval { $victim->quit };

@@ -314,7 +314,7 @@ for (my $round = 1; $round <= $rounds; $round++)
 		if ($pid) { kill 'KILL', $pid; $crashes++ }
 		$pgbench->signal('KILL');
 		wait_until('the server is back', sub {
-			my ($r) = $busy->psql('postgres', 'SELECT 1'); return $r == 0 });
+			return hears($busy) eq '' });
 	}
 	elsif ($round % 3 == 1)
 	{

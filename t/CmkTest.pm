@@ -48,12 +48,8 @@ use Test::More;
 
 our @EXPORT = qw(
   make_kek new_cmk_node cmk_conf new_marker
-<<<<<<< HEAD
   wait_until log_since start_fails hears
   wait_wal_sealed wal_files wal_marker_files wal_pages
-=======
-  wait_until log_since start_fails hears
->>>>>>> main
   data_files marker_files file_contains copy_tree
   page_counts relations_of sealed_faults index_faults
   keys_path keys_records keys_text relation_files orphan_records live_dead
@@ -171,25 +167,6 @@ sub log_since
 {
 	my ($node, $offset) = @_;
 	return slurp_file($node->logfile, $offset);
-}
-
-=item hears($node, [$connstr])
-
-What a client hears who connects now, '' if it may.  Not by $node->psql(), which
-hands the query over through a pipe and dies if nobody reads it any more.
-
-=cut
-
-sub hears
-{
-	my ($node, $more) = @_;
-	my ($out, $err);
-	my $connstr = $node->connstr('postgres') . ($more ? " $more" : '');
-	my $ok = IPC::Run::run([ 'psql', '-XAtq', '-d', $connstr, '-c', 'SELECT 1' ],
-		'<', \undef, '>', \$out, '2>', \$err);
-
-	chomp $err;
-	return $ok ? '' : $err;
 }
 
 =item hears($node, [$connstr])
