@@ -127,8 +127,11 @@ sub look_after
 		{
 			my $worker = $name eq 'ended' || $name eq 'killed' ? key_worker($open{$name}) : undef;
 
+			# Asked before: right after it the server says that it recovers.
+			my $heard = hears($open{$name});
+
 			kill $name eq 'ended' ? 'TERM' : 'KILL', $worker if $worker;
-			next unless hears($open{$name}) =~ /customer-managed key/;
+			next unless $heard =~ /customer-managed key/;
 			printf $fh "%s %.3f\n", $name, time - $start;
 			delete $open{$name};
 		}
