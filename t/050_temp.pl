@@ -21,6 +21,7 @@ use Test::More;
 # What a sealed file is longer than what is in it.
 use constant HEAD => 8192;
 
+# WAL is plain here, so that a server without pg_cmk can start.
 my $node = new_cmk_node(
 	'main',
 	checksums        => 1,
@@ -37,6 +38,7 @@ parallel_setup_cost = 0
 parallel_tuple_cost = 0
 log_temp_files = 0
 jit = off
+pg_cmk.seal_wal = off
 });
 my $dir = $node->data_dir;
 my $spc = $node->basedir . '/spc';
