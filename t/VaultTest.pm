@@ -273,7 +273,10 @@ sub denial
 	my ($node, $more) = @_;
 	my $from = log_position($node);
 	my $err  = hears($node, $more) || return '';
-	my ($code) = log_since($node, $from) =~ / (\w{5}) .*FATAL:  /;
+
+	# Of this connection: others may be ended at the same time.
+	my ($message) = $err =~ /FATAL:  (.*)/;
+	my ($code) = log_since($node, $from) =~ / (\w{5}) .*FATAL:  \Q@{[ $message // '' ]}\E/;
 	return ($code // '?????') . " $err";
 }
 
