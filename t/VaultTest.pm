@@ -275,8 +275,8 @@ sub denial
 	my $err  = hears($node, $more) || return '';
 
 	# Of this connection: others may be ended at the same time.
-	my ($message) = $err =~ /FATAL:  (.*)/;
-	my ($code) = log_since($node, $from) =~ / (\w{5}) .*FATAL:  \Q@{[ $message // '' ]}\E/;
+	my ($message) = $err =~ /FATAL:  (.*)/ or return "????? $err";
+	my ($code) = log_since($node, $from) =~ / (\w{5}) .*FATAL:  \Q$message\E/;
 	return ($code // '?????') . " $err";
 }
 
