@@ -19,6 +19,7 @@
 #include "../keyring/keycache.h"
 #include "../seal/page.h"
 #include "notifyfile.h"
+#include "rawio.h"
 #include "relfile.h"
 
 #define PAGE		CMK_PAGE_SIZE
@@ -93,27 +94,14 @@ notify_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
 		return -1;
 	for (done = 0; done < n; done += PAGE)
 	{
-		size_t		written = 0;
-
 		make_tweak(tweak, file, off + (off_t) done);
 		if (cmk_xts_encrypt(x, tweak, bounce, (const uint8_t *) buf + done, PAGE) < 0)
 		{
 			errno = EIO;
 			return done > 0 ? (ssize_t) done : -1;
 		}
-		while (written < PAGE)
-		{
-			ssize_t		w = cmk_real.pwrite(fd, bounce + written, PAGE - written,
-											off + (off_t) (done + written));
-
-			if (w < 0 && errno == EINTR)
-				continue;
-			if (w == 0)
-				errno = ENOSPC;
-			if (w <= 0)
-				return done > 0 ? (ssize_t) done : -1;
-			written += (size_t) w;
-		}
+		if (cmk_write_all(fd, bounce, PAGE, off + (off_t) done) < PAGE)
+			return done > 0 ? (ssize_t) done : -1;
 	}
 	return (ssize_t) done;
 }
@@ -122,21 +110,7 @@ static ssize_t
 notify_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
 			   off_t off)
 {
-	ssize_t		done = 0;
-	int			i;
-
-	for (i = 0; i < cnt; i++)
-	{
-		ssize_t		w = notify_pwrite(file, fd, iov[i].iov_base, iov[i].iov_len,
-									  off + done);
-
-		if (w < 0)
-			return done > 0 ? done : -1;
-		done += w;
-		if ((size_t) w < iov[i].iov_len)
-			break;
-	}
-	return done;
+	return cmk_write_vector(file, fd, iov, cnt, off, notify_pwrite);
 }
 
 static ssize_t

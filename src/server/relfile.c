@@ -19,6 +19,7 @@
 
 #include "../keyring/keyring.h"
 #include "../seal/page.h"
+#include "rawio.h"
 #include "relfile.h"
 #include "relfile_key.h"
 #include "walfile.h"
@@ -222,31 +223,6 @@ relfile_read(CmkSeamFile *file, int fd, void *buf, size_t n)
 	return open_pages(file, buf, got, off);
 }
 
-/*
- * pwrite() until all is written or it fails.  Returns what was written; -1 with
- * errno if that is nothing.
- */
-static ssize_t
-write_all(int fd, const uint8_t *buf, size_t n, off_t off)
-{
-	size_t		done = 0;
-
-	while (done < n)
-	{
-		ssize_t		w = cmk_real.pwrite(fd, buf + done, n - done,
-										off + (off_t) done);
-
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w == 0)
-			errno = ENOSPC;
-		if (w <= 0)
-			return done > 0 ? (ssize_t) done : -1;
-		done += (size_t) w;
-	}
-	return (ssize_t) done;
-}
-
 static int
 seal_into(CmkXts *x, const CmkSeamFile *file, unsigned generation,
 		  uint8_t *dst, const uint8_t *src, uint32_t block)
@@ -297,7 +273,7 @@ write_sealed(CmkXts *x, CmkSeamFile *file, unsigned generation, int fd,
 						  block_at(file, off + (off_t) (done + i))) < 0)
 				return done > 0 ? (ssize_t) done : -1;
 
-		w = write_all(fd, bounce, chunk, off + (off_t) done);
+		w = cmk_write_all(fd, bounce, chunk, off + (off_t) done);
 		if (w < (ssize_t) chunk)
 		{
 			if (w > 0)
@@ -322,7 +298,7 @@ write_plain(CmkSeamFile *file, int fd, const uint8_t *page, off_t off)
 		errno = EIO;
 		return -1;
 	}
-	w = write_all(fd, page, CMK_PAGE_SIZE, off);
+	w = cmk_write_all(fd, page, CMK_PAGE_SIZE, off);
 	if (w >= 0 && w < CMK_PAGE_SIZE)
 	{
 		errno = ENOSPC;
@@ -427,7 +403,7 @@ relfile_write(CmkSeamFile *file, int fd, const void *buf, size_t n)
 	}
 	if (done == (ssize_t) whole && whole < n)
 	{
-		ssize_t		w = write_all(fd, zeros, n - whole, off + done);
+		ssize_t		w = cmk_write_all(fd, zeros, n - whole, off + done);
 
 		if (w > 0)
 			done += w;
@@ -443,23 +419,9 @@ static ssize_t
 relfile_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
 				off_t off)
 {
-	ssize_t		done = 0;
-	int			i;
-
 	if (is_wal(file))
 		return cmk_walfile_pwritev(file, fd, iov, cnt, off);
-	for (i = 0; i < cnt; i++)
-	{
-		ssize_t		w = relfile_pwrite(file, fd, iov[i].iov_base,
-									   iov[i].iov_len, off + done);
-
-		if (w < 0)
-			return done > 0 ? done : -1;
-		done += w;
-		if ((size_t) w < iov[i].iov_len)
-			break;
-	}
-	return done;
+	return cmk_write_vector(file, fd, iov, cnt, off, relfile_pwrite);
 }
 
 static int

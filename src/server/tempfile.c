@@ -28,6 +28,7 @@
 #include "../keyring/keycache.h"
 #include "../seal/kdf.h"
 #include "filekind.h"
+#include "rawio.h"
 #include "relfile.h"
 #include "tempfile.h"
 #include "unitfile.h"
@@ -267,21 +268,7 @@ static ssize_t
 temp_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
 			 off_t off)
 {
-	ssize_t		done = 0;
-	int			i;
-
-	for (i = 0; i < cnt; i++)
-	{
-		ssize_t		w = temp_pwrite(file, fd, iov[i].iov_base, iov[i].iov_len,
-									off + done);
-
-		if (w < 0)
-			return done > 0 ? done : -1;
-		done += w;
-		if ((size_t) w < iov[i].iov_len)
-			break;
-	}
-	return done;
+	return cmk_write_vector(file, fd, iov, cnt, off, temp_pwrite);
 }
 
 /* ---- position and size ---- */

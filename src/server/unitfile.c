@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 
 #include "../seal/kdf.h"
+#include "rawio.h"
 #include "relfile.h"
 #include "unitfile.h"
 
@@ -68,28 +69,6 @@ read_all(int fd, uint8_t *buf, size_t n, off_t off)
 		done += (size_t) r;
 	}
 	return (ssize_t) done;
-}
-
-/* pwrite() until all is written or it fails; what was written, errno says why. */
-static size_t
-write_all(int fd, const uint8_t *buf, size_t n, off_t off)
-{
-	size_t		done = 0;
-
-	while (done < n)
-	{
-		ssize_t		w = cmk_real.pwrite(fd, buf + done, n - done,
-										off + (off_t) done);
-
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w == 0)
-			errno = ENOSPC;
-		if (w <= 0)
-			break;
-		done += (size_t) w;
-	}
-	return done;
 }
 
 off_t
@@ -250,7 +229,7 @@ write_short(const CmkUnitFile *u, const uint8_t *src, size_t n, off_t length)
 		cmk_cleanse(block, sizeof(block));
 		return damaged();
 	}
-	if (write_all(u->fd, block, sizeof(block), CMK_UNIT_SHORT_AT) < sizeof(block))
+	if (cmk_write_all(u->fd, block, sizeof(block), CMK_UNIT_SHORT_AT) < (ssize_t) sizeof(block))
 		return -1;
 	return length == (off_t) n ? 0 :
 		cmk_real.ftruncate(u->fd, HEAD + (off_t) n);
@@ -360,7 +339,7 @@ broke_off(const CmkUnitFile *u, const Change *c, uint64_t n)
 
 		(void) cmk_real.ftruncate(u->fd, HEAD + c->length);
 		if (len > 0 && cmk_unit_seal(u->x, u->nonce, c->first, io, front, len) == 0)
-			(void) write_all(u->fd, io, len, HEAD + c->start);
+			(void) cmk_write_all(u->fd, io, len, HEAD + c->start);
 	}
 	errno = save_errno;
 	return result;
@@ -376,7 +355,7 @@ write_units(const CmkUnitFile *u, const Change *c)
 	{
 		uint64_t	from = n;
 		size_t		filled = 0;
-		size_t		written;
+		ssize_t		written;
 
 		for (; n <= c->last && n - from < IO_UNITS; n++)
 		{
@@ -390,9 +369,10 @@ write_units(const CmkUnitFile *u, const Change *c)
 			}
 			filled += len;
 		}
-		written = write_all(u->fd, io, filled, HEAD + (off_t) from * UNIT);
-		if (written < filled)
-			return broke_off(u, c, from + smaller(written / UNIT, n - from - 1));
+		written = cmk_write_all(u->fd, io, filled, HEAD + (off_t) from * UNIT);
+		if (written < (ssize_t) filled)
+			return broke_off(u, c, from + smaller(written < 0 ? 0 : (size_t) written / UNIT,
+												  n - from - 1));
 	}
 	return (ssize_t) (c->end - c->off);
 }
@@ -501,7 +481,7 @@ shrink(const CmkUnitFile *u, off_t length, off_t new_length)
 	}
 	if (cmk_unit_seal(u->x, u->nonce, last, io, front, len) < 0)
 		return damaged();
-	if (write_all(u->fd, io, len, HEAD + start) < len)
+	if (cmk_write_all(u->fd, io, len, HEAD + start) < (ssize_t) len)
 		return -1;
 	return cmk_real.ftruncate(u->fd, HEAD + new_length);
 }

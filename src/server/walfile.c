@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "../seal/walpage.h"
+#include "rawio.h"
 #include "relfile.h"
 #include "walfile.h"
 
@@ -404,27 +405,6 @@ read_old(const CmkSeamFile *file, int fd, off_t off)
 	return 0;
 }
 
-/* pwrite() until all is written; returns what was, -1 with errno if nothing. */
-static ssize_t
-write_all(int fd, const uint8_t *buf, size_t n, off_t off)
-{
-	size_t		done = 0;
-
-	while (done < n)
-	{
-		ssize_t		w = cmk_real.pwrite(fd, buf + done, n - done, off + (off_t) done);
-
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w == 0)
-			errno = ENOSPC;
-		if (w <= 0)
-			return done > 0 ? (ssize_t) done : -1;
-		done += (size_t) w;
-	}
-	return (ssize_t) done;
-}
-
 /*
  * Fills the bounce buffer with the sealed pages from page_off on that the n bytes at
  * off touch.  Returns its length, or -1 with errno.
@@ -478,7 +458,7 @@ write_sealed(const CmkSeamFile *file, int fd, CmkXts *x, const uint8_t *buf, siz
 		ssize_t		w = -1;
 
 		if (len > 0)
-			w = write_all(fd, bounce, (size_t) len, at);
+			w = cmk_write_all(fd, bounce, (size_t) len, at);
 		if (w > 0)
 			at += w / PAGE * PAGE;
 		if (w < len || w <= 0)
@@ -563,7 +543,6 @@ ssize_t
 cmk_walfile_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt, off_t off)
 {
 	bool		zeros = file->kind == CMK_FILE_WAL_TEMP;
-	ssize_t		done = 0;
 	int			i;
 
 	for (i = 0; zeros && i < cnt; i++)
@@ -572,18 +551,7 @@ cmk_walfile_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
 			zeros = is_zeros(iov[i].iov_base, iov[i].iov_len);
 	if (zeros)
 		return cmk_real.pwritev(fd, iov, cnt, off);
-	for (i = 0; i < cnt; i++)
-	{
-		ssize_t		w = cmk_walfile_pwrite(file, fd, iov[i].iov_base, iov[i].iov_len,
-										   off + done);
-
-		if (w < 0)
-			return done > 0 ? done : -1;
-		done += w;
-		if ((size_t) w < iov[i].iov_len)
-			break;
-	}
-	return done;
+	return cmk_write_vector(file, fd, iov, cnt, off, cmk_walfile_pwrite);
 }
 
 ssize_t
