@@ -144,8 +144,13 @@ read_records(CmkVerify *v)
 		/* A root, and no relation born yet */
 		if (err.code == CMK_ERR_NOT_FOUND)
 			return 0;
+		if (v->cli->no_key)
+		{
+			cmk_verify_find(v, CMK_KEYS_FILE, CMK_VERIFY_NO_BLOCK, true, "%s", err.message);
+			return 0;
+		}
 		cmk_fail_hint(&err, "Put the file back from a backup. With --no-key the other files are looked at without it.");
-		return v->cli->no_key ? 0 : say(&err);
+		return say(&err);
 	}
 	while ((n = cmk_keysfile_read(slot, raw, READ_RECORDS, &err)) > 0)
 	{

@@ -103,7 +103,7 @@ static const struct
 	{KIND_KEYS, "pg_cmk/(keys|root\\.json|status\\.json|request\\.json|answer\\.json|events|events\\.1|wal_was_plain)(\\.tmp)?"},
 	{KIND_CONFIGURATION, "([^/]+|conf\\.d/[^/]+)\\.conf|postgresql\\.auto\\.conf\\.(tmp|pg_cmk)"},
 	{KIND_TLS, "[^/]+\\.(crt|key|crl)"},
-	{KIND_SERVER, "postmaster\\.(pid|opts)|current_logfiles(\\.tmp)?|(standby|recovery)\\.signal|promote|fallback_promote|logrotate"},
+	{KIND_SERVER, "postmaster\\.(pid|opts)|current_logfiles(\\.tmp)?|(standby|recovery)\\.signal|promote|fallback_promote|logrotate|autoprewarm\\.blocks(\\.tmp)?"},
 	{KIND_LABEL, "(backup_label|tablespace_map)(\\.old|\\.tmp)?"},
 	{KIND_MANIFEST, "backup_manifest(\\.tmp)?"},
 };

@@ -289,7 +289,7 @@ wal_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 			cmk_verify_find(v, r->path, block, true, "plain, but WAL is sealed from %X/%X on",
 							(unsigned) (v->wal_from >> 32), (unsigned) v->wal_from);
 		else if (v->cluster)
-			cmk_verify_find(v, r->path, block, true, "plain: from before WAL was sealed");
+			cmk_verify_find(v, r->path, block, true, "plain: WAL is not sealed there");
 		v->plain_wal |= v->is_backup && head.pageaddr >= v->wal_from;
 	}
 }
