@@ -243,6 +243,10 @@ plants('a plain page in a sealed file',
 plants('a page of another relation',
 	sub { write_bytes("$_[0]/$path{t}", 2 * PAGE_SIZE, read_bytes("$_[0]/$path{other}", 2 * PAGE_SIZE, PAGE_SIZE)) },
 	["failure $path{t} 2: does not open: it is damaged, or sealed under another key"]);
+plants('a page of another generation', sub {
+	my $flags = unpack('v', read_bytes("$_[0]/$path{t}", PAGE_SIZE + 10, 2));
+	write_bytes("$_[0]/$path{t}", PAGE_SIZE + 10, pack('v', $flags ^ 7 << 11));
+}, ["failure $path{t} 1: sealed under a generation of the key that is not known"]);
 plants('a flipped bit', sub { flip_byte("$_[0]/$path{u}", PAGE_SIZE + 5000) },
 	["failure $path{u} 1: damaged: its checksum is wrong"]);
 plants('... which is seen without the key', sub { flip_byte("$_[0]/$path{u}", PAGE_SIZE + 5000) },

@@ -147,14 +147,17 @@ extern void cmk_verify_keys_close(void);
 /* What is known of the keys of a relation. */
 typedef struct CmkVerifyDek
 {
-	int			known;			/* keys, of which there may be two generations */
+	int			known;			/* keys, of one generation or several */
 	bool		whole;			/* no page of the file may be plain */
 	bool		damaged;		/* a record claims it that cannot be used */
 } CmkVerifyDek;
 
 extern void cmk_verify_keys_of(CmkVerify *v, const CmkRelId *id, CmkVerifyDek *dek);
 
-/* Opens a page of the relation that was asked for last; it stays as it was if that fails. */
+/* Is there a key of the generation that a page of the relation asked for last carries? */
+extern bool cmk_verify_keys_has_generation(const uint8_t *page);
+
+/* Opens such a page; it stays as it was if that fails. */
 extern CmkOpenResult cmk_verify_keys_open_page(const CmkVerify *v, uint8_t *page,
 											   uint32_t block, unsigned fork);
 

@@ -26,7 +26,8 @@
 #include "../seal/unit.h"
 #include "verify.h"
 
-#define MAX_GENERATIONS	4
+#define MAX_GENERATIONS	16		/* that a page can tell apart */
+#define UNMET			15		/* instead of one: sealed by a write, under the first key */
 #define READ_RECORDS	64
 
 typedef struct Record
@@ -60,6 +61,7 @@ static CmkXts *head_xts;
 static CmkRelId last_id;
 static bool last_valid = false;
 static CmkVerifyDek last_dek;
+static unsigned last_generation[MAX_GENERATIONS];
 static CmkXts *last_xts[MAX_GENERATIONS];
 
 static int
@@ -333,7 +335,7 @@ look_up(CmkVerify *v, const CmkRelId *id, CmkVerifyDek *dek)
 			continue;
 		}
 		if (dek->known < MAX_GENERATIONS)
-			dek->known++;
+			last_generation[dek->known++] = info->generation % MAX_GENERATIONS;
 		if (!decided)
 			dek->whole = (info->flags & CMK_DEK_WHOLE) != 0;
 		decided = true;
@@ -352,18 +354,28 @@ cmk_verify_keys_of(CmkVerify *v, const CmkRelId *id, CmkVerifyDek *dek)
 	*dek = last_dek;
 }
 
-CmkOpenResult
-cmk_verify_keys_open_page(const CmkVerify *v, uint8_t *page, uint32_t block, unsigned fork)
+bool
+cmk_verify_keys_has_generation(const uint8_t *page)
 {
-	CmkOpenResult result = CMK_OPEN_NOT_SANE;
+	unsigned	generation = cmk_page_generation(page);
 	int			i;
 
 	for (i = 0; i < last_dek.known; i++)
-	{
-		result = cmk_page_open(last_xts[i], page, block, fork, v->control.checksums);
-		if (result != CMK_OPEN_NOT_SANE)
-			break;
-	}
+		if (last_generation[i] == generation)
+			return true;
+	return generation == UNMET;
+}
+
+CmkOpenResult
+cmk_verify_keys_open_page(const CmkVerify *v, uint8_t *page, uint32_t block, unsigned fork)
+{
+	unsigned	generation = cmk_page_generation(page);
+	CmkOpenResult result = CMK_OPEN_NOT_SANE;
+	int			i;
+
+	for (i = 0; i < last_dek.known && result == CMK_OPEN_NOT_SANE; i++)
+		if (last_generation[i] == generation || generation == UNMET)
+			result = cmk_page_open(last_xts[i], page, block, fork, v->control.checksums);
 	return result;
 }
 

@@ -110,6 +110,8 @@ fault_of_page(Reading *r, uint8_t *page, uint32_t block)
 	if (r->dek.known == 0)
 		return r->dek.damaged ? "sealed, and its key record cannot be used" :
 			"sealed, but no key is known for it";
+	if (!cmk_verify_keys_has_generation(page))
+		return "sealed under a generation of the key that is not known";
 	if (v->opens)
 	{
 		switch (cmk_verify_keys_open_page(v, page, block, r->name.fork))
