@@ -19,7 +19,8 @@
 /*
  * The whole of a regular file of at most max bytes, with a NUL behind it; the
  * caller frees it.  NULL with CMK_ERR_NOT_FOUND, _PERMISSION, _IO, _CORRUPT (it
- * is longer) or _NO_MEMORY; errno is 0 where no call of the system failed.  A symbolic link is followed only if follow says so.
+ * is longer) or _NO_MEMORY; errno is 0 where no call of the system failed.  A
+ * symbolic link is followed only if follow says so.
  */
 extern char *cmk_textfile_read(const char *path, size_t max, bool follow,
 							   size_t *len, CmkError *err);
