@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #include "../keyring/keyring.h"
+#include "../keyring/textfile.h"
 #include "../seal/page.h"
 #include "datadir.h"
-#include "textfile.h"
 
 #define CONTROL_FILE		"global/pg_control"
 #define PG_MAJOR			"15"

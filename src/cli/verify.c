@@ -18,7 +18,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "textfile.h"
+#include "../keyring/textfile.h"
 #include "verify.h"
 
 /* The server's PG_MAJORVERSION; cmk_datadir_enter() has made sure of it. */

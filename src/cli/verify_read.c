@@ -21,10 +21,12 @@
 #include <unistd.h>
 
 #include "../keyring/keyring.h"
+#include "../seal/pagehead.h"
 #include "../seal/unit.h"
 #include "verify.h"
 
 #define PAGE		CMK_PAGE_SIZE
+#define PD_CHECKSUM 8
 #define PIECE		(1024 * 1024)
 #define WAL_MAGIC	0xD110		/* XLOG_PAGE_MAGIC of PostgreSQL 15 */
 #define WAL_SHORT	16			/* where a sealed page begins to be ciphertext … */
@@ -124,14 +126,9 @@ fault_of_page(Reading *r, uint8_t *page, uint32_t block)
 				return "does not open: it is damaged, or sealed under another key";
 		}
 	}
-	if (v->control.checksums)
-	{
-		uint16_t	stored;
-
-		memcpy(&stored, page + 8, sizeof(stored));
-		if (stored != cmk_page_checksum_private(page, block))
-			return "damaged: its checksum is wrong";
-	}
+	if (v->control.checksums &&
+		cmk_head_get16(page, PD_CHECKSUM) != cmk_page_checksum_private(page, block))
+		return "damaged: its checksum is wrong";
 	return cmk_verify_looks_sealed(page + CMK_PAGE_HEAD, CMK_PAGE_BODY) ? NULL :
 		"marked as sealed, but it is not encrypted";
 }

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "textfile.h"
+#include "../keyring/textfile.h"
 #include "verify.h"
 
 #define MAX_DEPTH	40
