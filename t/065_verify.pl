@@ -309,6 +309,11 @@ plants('a tablespace that is away', sub {
 	symlink('77777', "$c/pg_tblspc/77777") or die;
 }, [ 'failure pg_tblspc/' . ($path{moved} =~ m{/(\d+)/})[0] . ': could not be read: No such file or directory',
 	  'failure pg_tblspc/77777: could not be read: Too many levels of symbolic links' ]);
+plants('... or not mounted', sub {
+	unlink "$_[0]/pg_tblspc/$_[1]" or die;
+	symlink(PostgreSQL::Test::Utils::tempdir_short(), "$_[0]/pg_tblspc/$_[1]") or die;
+}, [ 'failure pg_tblspc/' . ($path{moved} =~ m{/(\d+)/})[0] .
+	  ': the tablespace has no directory "PG_15_202209061"; its files were not read' ]);
 plants('... whose link is, too', sub { unlink "$_[0]/pg_tblspc/$_[1]" or die },
 	[ 'failure pg_tblspc/' . ($path{moved} =~ m{/(\d+)/})[0] . ': the tablespace is not there; its files were not read' ]);
 plants('a short file, and a huge one that is a hole', sub {

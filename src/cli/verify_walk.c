@@ -73,6 +73,10 @@ visit_link(CmkVerify *v, const char *path, int depth, bool reads)
 			snprintf(deeper, sizeof(deeper), "%.200s/%.60s", path, v->version_dir);
 			if (lstat(deeper, &st) == 0)
 				walk(v, deeper, depth, reads);
+			else if (reads)		/* an empty mount point? */
+				cmk_verify_find(v, path, CMK_VERIFY_NO_BLOCK, true,
+								"the tablespace has no directory \"%s\"; its files were not read",
+								v->version_dir);
 		}
 		return;
 	}
