@@ -65,16 +65,17 @@ sub rows
 	return $node->safe_psql('postgres', "SELECT count(*) FROM t WHERE v LIKE '$marker%'");
 }
 
-# The receiver has all that there is, on disk.
+# The receiver has written all that there is.
 sub received
 {
 	my ($node, $h) = @_;
-	my $lsn = $node->lsn('flush');
+	my $lsn = $node->safe_psql('postgres', 'SELECT CASE WHEN pg_is_in_recovery()
+		THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END');
 
 	return wait_until("$lsn is received", sub {
 			$h->pump_nb;
 			return $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_replication
-				WHERE application_name = 'receiver' AND flush_lsn >= '$lsn'") eq 1;
+				WHERE application_name = 'receiver' AND write_lsn >= '$lsn'") eq 1;
 		});
 }
 
@@ -126,6 +127,7 @@ sub recovers
 		  . "archive_mode = off\npg_cmk.accept_plain_wal = off\nsynchronous_standby_names = ''\n"
 		  . "recovery_target_action = promote\n$conf");
 	$copy->append_conf('recovery.signal', '');
+	unlink $copy->data_dir . '/standby.signal';	# of a standby's backup
 	$copy->start;
 	ok($copy->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()'), "$what: recovery ends");
 	is(rows($copy), $expected, '... with every row');
@@ -144,6 +146,67 @@ sub backup
 		"base backup \"$name\"");
 	mkdir "$dir/pg_wal/archive_status";
 	return $dir;
+}
+
+# dd under the name of a tool that receives WAL: what that tool could write, and never
+# should be able to in clear.
+sub written_otherwise
+{
+	my ($node, $plain, $name) = @_;
+	my $dd = $node->basedir . '/pg_receivewal';
+	my $to = $node->basedir . '/otherwise';
+	my $junk = "$to/junk";
+	my $tool = sub {
+		my ($from, $file, @more) = @_;
+		my $h = IPC::Run::start([ 'pg_cmk', 'exec', '-D', $node->data_dir, '--', $dd, "if=$from", "of=$to/$file", @more ],
+			'<', \undef, '>&', \$said, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+
+		$said = '';
+		$h->finish;
+		return $? >> 8;
+	};
+	my $refused = sub {
+		my ($why, $what, @args) = @_;
+
+		isnt($tool->(@args), 0, "$what is refused");
+		like($said, $why, '... with the reason');
+		is_deeply([ wal_marker_files($to, $marker) ], [], '... no row in clear');
+		unlink "$to/$args[1]";
+	};
+
+	mkdir $to;
+	symlink((grep { -x } map { "$_/dd" } split /:/, $ENV{PATH})[0], $dd);
+	is($tool->($plain, $name, 'bs=4999', 'conv=notrunc'), 0, 'pieces of any length');
+	is_the_servers($node, $to, $name, '... are sealed');
+	is($tool->($plain, $name, 'bs=777', 'conv=notrunc'), 0, '... and written again');
+	is_the_servers($node, $to, $name, '... the same bytes');
+	unlink "$to/$name";
+	is($tool->($plain, $name, 'bs=24576'), 0, 'a file that is copied');
+	is_the_servers($node, $to, $name, '... is sealed');
+	is($tool->($node->data_dir . "/pg_wal/$name", $name, 'bs=24576'), 0, 'a sealed file that is copied');
+	is_the_servers($node, $to, $name, '... stays as it is');
+	unlink "$to/$name";
+
+	$refused->(qr/is not written in whole pages/, 'a copy in other pieces', $plain, $name, 'bs=1000');
+	$refused->(qr/came in too small a piece/, 'a first piece without a header', $plain, $name, 'bs=30', 'conv=notrunc');
+	$refused->(qr/is not written from its start on/, 'a segment without a beginning', $plain, $name, 'bs=8192', 'skip=1', 'seek=1', 'conv=notrunc');
+	$refused->(qr/does not begin like that segment/, 'another segment', $plain, '0000000100000000000000FE', 'bs=8192', 'conv=notrunc');
+	append_to_file($junk, "$marker\n" x 1000);
+	rename $junk, $node->basedir . '/junk';
+	$refused->(qr/does not begin like that segment/, 'what is no WAL', $node->basedir . '/junk', $name, 'bs=8192', @$_)
+	  foreach [], ['conv=notrunc'];
+	append_to_file("$to/$name", 'something else');
+	$refused->(qr/holds something else than WAL/, 'a file of something else', $plain, $name, 'bs=8192', 'conv=notrunc');
+
+	# a page of another place, as the end of a recycled segment has it
+	my $recycled = slurp_file($plain);
+	my $path = $node->basedir . '/recycled';
+	substr($recycled, 2 * PAGE_SIZE, PAGE_SIZE) = substr($recycled, PAGE_SIZE, PAGE_SIZE);
+	append_to_file($path, $recycled);
+	is($tool->($path, $name, 'bs=24576'), 0, 'a copy with a left-over page');
+	is(read_bytes("$to/$name", 2 * PAGE_SIZE, PAGE_SIZE), "\0" x PAGE_SIZE, '... which becomes zeros');
+	is_deeply([ wal_marker_files($to, $marker) ], [], '... no row in clear');
+	return;
 }
 
 foreach my $mb (1, 16)
@@ -174,18 +237,22 @@ foreach my $mb (1, 16)
 	is(receivewal_once($dir, $node, $archive, '--create-slot', '-S', 'archive'), 0, 'a slot is made');
 	is(receivewal_once($dir, $node, $archive, '--create-slot', '-S', 'archive', '--if-not-exists'), 0, '... once');
 	$h = receivewal(undef, $node, "$archive.plain");
+	$name = fill_segment($node);
 	add_rows($node);
-	fill_segment($node) unless $mb == 16;
 	ok(received($node, $h), 'pg_receivewal alone');
 	stop_receivewal($h);
 	cmp_ok(scalar wal_marker_files("$archive.plain", $marker), '>', 0, '... writes rows in clear');
 	isnt(receivewal_once($dir, $node, "$archive.plain"), 0, '... and is not gone on with');
 	like($said, qr/partial" holds plain WAL\n.*hint: Remove it/, '... with the reason');
 
+	written_otherwise($node, "$archive.plain/$name", $name);
+
 	# Synchronous, with a slot
 
-	my $backup = backup($node, 'begin');
 	$h = receivewal($dir, $node, $archive, '-S', 'archive', '--synchronous');
+	add_rows($node);
+	ok(received($node, $h), 'pg_receivewal has begun');
+	my $backup = backup($node, 'begin');
 	$node->safe_psql('postgres', q{ALTER SYSTEM SET synchronous_standby_names = 'receiver'});
 	$node->reload;
 	add_rows($node) foreach 1 .. 5;
@@ -254,10 +321,13 @@ foreach my $mb (1, 16)
 	$h = receivewal($standby->data_dir, $standby, $of_standby);
 	add_rows($node);
 	$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
+	ok(received($standby, $h), 'pg_receivewal from a standby');
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
 	my $backup2 = backup($standby, 'of_standby') && 'of_standby';
 	$name = fill_segment($node);
 	$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
-	ok(wait_until("$name is there", sub { $h->pump_nb; -e "$of_standby/$name" }), 'pg_receivewal from a standby');
+	ok(wait_until("$name is there", sub { $h->pump_nb; -e "$of_standby/$name" }), '... it fills segments');
 	add_rows($node);
 	$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
 	$standby->promote;
@@ -286,9 +356,12 @@ foreach my $mb (1, 16)
 		$node->reload;
 		$node->safe_psql('postgres', q{SELECT pg_logical_emit_message(true, 'x', 'y'); SELECT pg_switch_wal()})
 		  while $node->safe_psql('postgres', "SELECT pg_current_wal_insert_lsn() < '$from'::pg_lsn") eq 't';
-		backup($node, 'late');
 		$h = receivewal($dir, $node, "$archive.new");
 		my $old = receivewal($backup, $node, "$archive.old");
+		ok(wait_until('both have begun',
+				sub { $_->pump_nb foreach $h, $old; wal_files("$archive.new") && wal_files("$archive.old") }),
+			'two of them, with different root.json');
+		backup($node, 'late');
 		$name = fill_segment($node);
 		foreach my $a ("$archive.new", "$archive.old")
 		{
