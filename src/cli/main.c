@@ -78,7 +78,8 @@ help(void)
 		   "  versions          list the versions of a key in a vault\n"
 		   "  verify            read every file and tell what is sealed and what is not\n"
 		   "                    (docs/coverage.md says which files there are, and what is in them)\n"
-		   "  exec              run pg_waldump, pg_rewind or pg_resetwal on sealed WAL\n\n");
+		   "  exec              run a tool so that it reads and writes sealed WAL: pg_waldump,\n"
+		   "                    pg_verifybackup, pg_rewind, pg_resetwal, pg_basebackup, pg_receivewal\n\n");
 	printf("Options:\n"
 		   "  -D, --pgdata=DATADIR    location of the data directory (default: PGDATA)\n"
 		   "  -j, --json              print one JSON object\n"
