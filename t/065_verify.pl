@@ -147,12 +147,13 @@ cmp_ok($running->{of}{relation}{sealed_pages}, '>', 0, '... and has sealed pages
 
 my $backups = $node->backup_dir;
 mkdir $backups;
-foreach my $method ('fetch', 'stream')
+foreach my $method ('fetch', 'stream', 'exec')
 {
 	my $map = PostgreSQL::Test::Utils::tempdir_short();
+	my @exec = $method eq 'exec' ? ('pg_cmk', 'exec', '-D', $dir, '--') : ();
 
-	$node->command_ok([ 'pg_basebackup', '-D', "$backups/$method", '-h', $node->host, '-p', $node->port,
-			'--checkpoint', 'fast', '--no-sync', '-X', $method, '-T', "$ts=$map" ], "pg_basebackup -X $method");
+	$node->command_ok([ @exec, 'pg_basebackup', '-D', "$backups/$method", '-h', $node->host, '-p', $node->port,
+			'--checkpoint', 'fast', '--no-sync', '-X', @exec ? 'stream' : $method, '-T', "$ts=$map" ], "pg_basebackup: $method");
 }
 $node->stop;
 
@@ -393,6 +394,9 @@ $r = passes("$backups/fetch", 'a backup with -X fetch passes');
 ok($r->{backup}, '... and is known to be one');
 is($r->{of}{WAL}{plain_pages}, 0, '... with no plain WAL');
 cmp_ok($r->{of}{'backup manifest'}{files}, '==', 1, '... and a manifest');
+
+$r = passes("$backups/exec", 'so does one with -X stream that pg_cmk exec ran');
+is($r->{of}{WAL}{plain_pages}, 0, '... with no plain WAL');
 
 foreach my $scope ('tables', 'cluster')
 {
