@@ -41,7 +41,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
 our @EXPORT = qw(
-  marker fill_markers files_below find_markers find_texts searched printable_files
+  marker fill_markers files_below filled_files find_markers find_texts searched printable_files
   regress_suite
 );
 
@@ -113,6 +113,21 @@ sub files_below
 		closedir $dh;
 	}
 	return @files;
+}
+
+=item filled_files($dir, ...)
+
+The files ("name/file"; the directories as for find_markers) that are not empty.
+
+=cut
+
+sub filled_files
+{
+	my %dirs = @_;
+	return map {
+		my $label = $_;
+		map { "$label/$_" } grep { -s "$dirs{$label}/$_" } files_below($dirs{$label})
+	} sort keys %dirs;
 }
 
 # Calls the function with each window of the file, and how far in it a text may begin

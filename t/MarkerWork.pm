@@ -58,7 +58,6 @@ compute_query_id = regress
 pg_stat_statements.track_utility = on
 remove_temp_files_after_crash = off
 restart_after_crash = on
-wal_keep_size = 1GB
 max_wal_size = 1GB
 };
 }
@@ -106,7 +105,12 @@ sub look
 
 	if ($self->{sealed})
 	{
-		is(join("\n", in_clear(find_markers($self->{dirs}->()))), '', "$title: nothing in clear");
+		# Files must be there in which something could be.
+		foreach my $name (grep { ref $where{$_} } sort keys %where)
+		{
+			push @missing, "no file for $name" unless grep { $_ =~ $where{$name} } filled_files($self->{dirs}->());
+		}
+		is(join("\n", in_clear(find_markers($self->{dirs}->())), @missing), '', "$title: nothing in clear");
 		return;
 	}
 	foreach my $name (grep { !ref $where{$_} } keys %where)
