@@ -112,7 +112,7 @@ open_page(CmkSeamFile *file, uint8_t *page, uint32_t block)
 			return 0;
 		case CMK_PAGE_PLAIN:
 			if (file->kind != CMK_FILE_RELATION || !cmk_filekey_has_dek(file) ||
-				!(file->flags & CMK_FILEKEY_WHOLE))
+				!(file->flags & CMK_FILEKEY_WHOLE) || hooks->plain_yet())
 				return 0;
 			log_page(file, block, "the page is plain, but the file is wholly sealed", 0);
 			errno = EIO;

@@ -44,6 +44,12 @@ typedef struct CmkFileHooks
 	 */
 	int			(*plain_write) (const CmkRelId *id);
 
+	/*
+	 * A plain page was read in a file that is known to be wholly sealed: may it be
+	 * there yet?  Asked only then.
+	 */
+	bool		(*plain_yet) (void);
+
 	/* The last file of a relation with a live DEK is gone. */
 	void		(*died) (const CmkRelId *id);
 

@@ -39,6 +39,7 @@
 #include "settings.h"
 #include "state.h"
 #include "tempfile.h"
+#include "walops.h"
 
 static CmkFileConfig config;
 static bool noted_backup = false;
@@ -202,6 +203,7 @@ static const CmkFileHooks file_hooks = {
 	.created = cmk_birth_net_created,
 	.revived = on_revived,
 	.plain_write = cmk_birth_net_write,
+	.plain_yet = cmk_completes_backup,
 	.died = on_died,
 	.control_opening = on_control_opening,
 	.control_closing = on_control_closing,

@@ -45,6 +45,7 @@ static struct
 				created,
 				revived,
 				plain_write,
+				plain_yet,
 				died,
 				control_opening,
 				control_closing,
@@ -57,6 +58,7 @@ static struct
 	int			fail;			/* errno with which created, … fail */
 	int			fail_opening;	/* errno with which opening fails */
 	bool		birth;			/* created and plain_write give a DEK */
+	bool		from_backup;	/* as plain_yet answers */
 } env_hook;
 
 static inline void env_birth(const CmkRelId *id, uint16_t flags);
@@ -106,6 +108,13 @@ env_plain_write(const CmkRelId *id)
 	return env_answer(&env_hook.plain_write, id);
 }
 
+static bool
+env_plain_yet(void)
+{
+	env_hook.plain_yet++;
+	return env_hook.from_backup;
+}
+
 static void
 env_died(const CmkRelId *id)
 {
@@ -142,6 +151,7 @@ static const CmkFileHooks env_hooks = {
 	.created = env_created,
 	.revived = env_revived,
 	.plain_write = env_plain_write,
+	.plain_yet = env_plain_yet,
 	.died = env_died,
 	.control_opening = env_control_opening,
 	.control_closing = env_control_closing,
