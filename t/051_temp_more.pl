@@ -29,6 +29,7 @@ sub temp_files
 	my $node = new_cmk_node('single');
 	my ($in, $out, $err) = ('', '', '');
 
+	wait_wal_sealed($node);
 	$node->safe_psql('postgres', qq{
 		CREATE TABLE t (n int, v text) USING cmk_heap;
 		INSERT INTO t SELECT g, '$marker' || g || repeat('x', 60) FROM generate_series(1, 40000) g});

@@ -70,6 +70,12 @@ extern bool cmk_walwork_pending(void);
  */
 extern void cmk_walwork(struct CmkKeyWork *work);
 
+/*
+ * For the walreceiver, when it opens the segment that starts there: removes recycled
+ * ones behind it that hold plain WAL of before.
+ */
+extern void cmk_walwork_receives(uint64 start);
+
 /* Is there plain WAL in pg_wal/ yet, which a checkpoint may recycle at any time? */
 extern bool cmk_walwork_watches(void);
 
