@@ -31,6 +31,18 @@ sub is_sealed_page
 	return unpack('v', substr($page, 10, 2)) & 0x8000 ? 1 : 0;
 }
 
+# In a session of its own, which pauses at that point.
+sub start_sealing
+{
+	my ($node, $relation, $point) = @_;
+	local $ENV{PGOPTIONS} = "-c pg_cmk.debug_pause_at=$point";
+	my $out = '';
+
+	return IPC::Run::start(
+		[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT cmk.seal('$relation')" ],
+		'<', \undef, '>&', \$out);
+}
+
 # $new up to a sector boundary, $old behind it.
 sub torn
 {
@@ -91,6 +103,48 @@ sub torn_with_and_without
 	return;
 }
 
+# ---- the first page of a hash bucket, which replay locks before it comes to its image ----
+
+sub torn_buckets
+{
+	my ($node, $what) = @_;
+	my $torn = 0;
+
+	$node->safe_psql('postgres', q{
+		CREATE TABLE h (id int, k int) USING heap;
+		INSERT INTO h SELECT g, g % 7 FROM generate_series(1, 20000) g;
+		CREATE INDEX h_k ON h USING hash (k); VACUUM h; CHECKPOINT});
+	my $path = path_of($node, 'h_k');
+	my $before = slurp_file($path);
+	$node->safe_psql('postgres', q{DELETE FROM h WHERE id % 10 = 3 AND id > 10000; VACUUM h});
+
+	# Until all pages are sealed, but not known to be.
+	unlink $node->data_dir . '/pg_cmk/debug_continue';
+	my $job = start_sealing($node, 'h_k', 'whole-logged');
+	ok(wait_until('its pages are sealed', sub {
+		$node->safe_psql('postgres', q{SELECT sum(plain), (SELECT phase FROM cmk.progress) FROM cmk.pages('h_k')}) eq '0|syncing files' }),
+		"$what: a hash index is sealed");
+	$node->stop('immediate');
+	$job->finish;
+	my $after = slurp_file($path);
+	for (my $off = 0; $off < length($before); $off += PAGE_SIZE)
+	{
+		my ($old, $new) = map { substr($_, $off, PAGE_SIZE) } $before, $after;
+		next if $old eq $new || $old !~ /[^\0]/;
+		write_bytes($path, $off, torn($old, $new, $torn % 15 + 1));
+		$torn++;
+	}
+	my $offset = -s $node->logfile;
+	ok($node->start(fail_ok => 1), "$what: the server starts with $torn torn pages of a hash index");
+	is(log_since($node, $offset) =~ /it is damaged; its image should follow in WAL/ ? 1 : 0, $what =~ /without/ ? 0 : 1,
+		'... of which some are read before their image comes');
+	is($node->safe_psql('postgres', q{SET enable_seqscan = off; SELECT sum((SELECT count(*) FROM h WHERE k = i)) FROM generate_series(0, 6) i}),
+		19000, '... and finds every row by it');
+	$node->safe_psql('postgres', q{SELECT cmk.seal('h'); CHECKPOINT});
+	is(sealed_faults($node, 'postgres', 'h'), '', '... and ends sealed');
+	return;
+}
+
 # ---- hint bits on a standby, on a page that is younger than the key's birth ----
 
 my $node = new_cmk_node('lsn', allows_streaming => 1,
@@ -139,13 +193,7 @@ my $path = path_of($standby, 'r');
 
 # The key is made; before its record is in WAL somebody changes the page, and the standby,
 # which cannot know of the key, writes it.
-my $out = '';
-my $job;
-{
-	local $ENV{PGOPTIONS} = '-c pg_cmk.debug_pause_at=birth-after-file';
-	$job = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', q{SELECT cmk.seal('r')} ],
-		'<', \undef, '>&', \$out);
-}
+my $job = start_sealing($node, 'r', 'birth-after-file');
 ok(wait_until('the key is there', sub { find_record($node, $id) }), 'a key is born');
 $node->safe_psql('postgres', 'DELETE FROM r WHERE id % 2 = 0');
 my $redo = restartpoint();
@@ -196,6 +244,7 @@ my ($ret, $rows) = $standby->psql('postgres', 'SELECT count(*), count(DISTINCT a
 ok($ret != 0 || $rows ne '30|30', 'a page torn between plain and sealed cannot be read there');
 $standby->stop('immediate');
 torn_with_and_without($node, 'without checksums');
+torn_buckets($node, 'without checksums');
 
 # ---- full_page_writes was off ----
 
@@ -271,5 +320,17 @@ $minimal->safe_psql('postgres', q{SELECT cmk.seal('pg_statistic')});
 $minimal->restart;
 is_deeply([ marker_files($minimal, $marker) ], [], 'nothing stands in clear');
 torn_with_and_without($minimal, 'with checksums');
+torn_buckets($minimal, 'with checksums');
+
+# ---- a file that belongs to no relation ----
+
+my $session = $minimal->background_psql('postgres', on_error_stop => 0);
+my $orphan = $session->query_safe(q{BEGIN; CREATE TABLE orphan AS SELECT 1 AS i; SELECT pg_relation_filenode('orphan')});
+$minimal->safe_psql('postgres', 'CHECKPOINT');
+$minimal->stop('immediate');
+eval { $session->quit };
+$minimal->start;
+my ($query) = slurp_file("$FindBin::RealBin/../docs/operations.md") =~ /^    (SELECT name FROM .*?;)$/ms;
+is($minimal->safe_psql('postgres', $query), $orphan, 'the query of docs/operations.md names a file that a crash left');
 $minimal->stop;
 done_testing();

@@ -191,7 +191,8 @@ backup_is_incomplete(void)
 bool
 cmk_completes_backup(void)
 {
-	return AmStartupProcess() && InRecovery && !reachedConsistency && backup_is_incomplete();
+	return (AmStartupProcess() || !IsUnderPostmaster) && InRecovery && !reachedConsistency &&
+		backup_is_incomplete();
 }
 
 void

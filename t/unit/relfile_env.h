@@ -46,6 +46,7 @@ static struct
 				revived,
 				plain_write,
 				plain_yet,
+				image_comes,
 				died,
 				control_opening,
 				control_closing,
@@ -59,6 +60,7 @@ static struct
 	int			fail_opening;	/* errno with which opening fails */
 	bool		birth;			/* created and plain_write give a DEK */
 	bool		from_backup;	/* as plain_yet answers */
+	bool		after_crash;	/* as image_comes answers */
 } env_hook;
 
 static inline void env_birth(const CmkRelId *id, uint16_t flags);
@@ -115,6 +117,13 @@ env_plain_yet(void)
 	return env_hook.from_backup;
 }
 
+static bool
+env_image_comes(void)
+{
+	env_hook.image_comes++;
+	return env_hook.after_crash;
+}
+
 static void
 env_died(const CmkRelId *id)
 {
@@ -152,6 +161,7 @@ static const CmkFileHooks env_hooks = {
 	.revived = env_revived,
 	.plain_write = env_plain_write,
 	.plain_yet = env_plain_yet,
+	.image_comes = env_image_comes,
 	.died = env_died,
 	.control_opening = env_control_opening,
 	.control_closing = env_control_closing,
