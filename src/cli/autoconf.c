@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../keyring/textfile.h"
 #include "autoconf.h"
-#include "textfile.h"
 
 /* Not the name that ALTER SYSTEM takes for its own, or one would spoil the other's. */
 #define TMP_FILE	CMK_AUTOCONF_FILE ".pg_cmk"
