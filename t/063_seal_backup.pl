@@ -163,7 +163,7 @@ cmp_ok($counts->{main}{plain}, '>', 0, '... and is stopped in the middle');
 
 # ---- pg_rewind, while the source seals ----
 
-set_rate($two, '1MB');
+set_rate($two, '200kB');
 my $slow = start_sealing($two, 'slow');
 ok(some_sealed($two, 'slow', 20), 'the source seals while it is copied');
 # What must not begin meanwhile is held off by this.
@@ -196,6 +196,7 @@ my $rows = rows($two);
 like($rows, qr/^none: 7600\|/, 'control: rows were deleted');
 $two->wait_for_catchup($one, 'replay', $two->lsn('insert'));
 check($one, $rows, 'the rewound server');
+$two->safe_psql('postgres', q{SELECT pg_cancel_backend(pid) FROM cmk.progress});
 $_->[0]->finish foreach $slow, $late;
 set_rate($two, 0);
 my @sealed = qw(none target source both begun slow late);
