@@ -70,7 +70,8 @@ help(void)
 		   "  revalidate        have a running server look at its key now\n"
 		   "  set-key           another key or key version governs, of a running server or a stopped one\n"
 		   "  versions          list the versions of a key in a vault\n"
-		   "  exec              run pg_waldump, pg_rewind or pg_resetwal on sealed WAL\n\n");
+		   "  exec              run a tool so that it reads and writes sealed WAL: pg_waldump,\n"
+		   "                    pg_verifybackup, pg_rewind, pg_resetwal, pg_basebackup, pg_receivewal\n\n");
 	printf("Options:\n"
 		   "  -D, --pgdata=DATADIR    location of the data directory (default: PGDATA)\n"
 		   "  -j, --json              print one JSON object\n"
