@@ -90,7 +90,7 @@ src/cli/main.o: pg_cmk.control
 src/cli/main.o: PLAIN_CPPFLAGS += -DCMK_VERSION='"$(shell \
 	sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)"'
 
-$(COMMAND): $(CLI_OBJS) $(PLAIN_OBJS)
+$(COMMAND): $(CLI_OBJS) $(PLAIN_OBJS) src/server/filekind.o
 	$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) $(SHLIB_LINK)
 
 # A changed list of sources or of flags must be seen too.
