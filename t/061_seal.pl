@@ -156,6 +156,10 @@ make_table($node, 'postgres', 'f', $marker, 100);
 like($err, qr/full_page_writes/, 'not without full_page_writes');
 $node->append_conf('postgresql.conf', 'full_page_writes = on');
 $node->reload;
+ok(wait_until('it is known to be on', sub {
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	return ($node->psql('postgres', q{CREATE TABLE IF NOT EXISTS on_again (i int) USING heap; SELECT cmk.seal('on_again')}))[0] == 0 }),
+	'... but with them, after a checkpoint');
 
 # Waits for a base backup
 my $backup = $node->background_psql('postgres');

@@ -96,11 +96,40 @@ log_no_key(const CmkSeamFile *file, uint32_t block, unsigned generation)
 }
 
 /*
- * Opens the page at buf, if it is sealed.  -1 with errno if it must not reach
- * the server at all; 0 also when the page is handed on still marked.
+ * A page that the sealing job may have torn.  Replay reads some before it comes to
+ * their image, though not for what is in them: the records that VACUUM writes of a hash
+ * index name the first page of a bucket for its lock alone.  An empty page is locked as
+ * well; and if no image should come, because the page is damaged otherwise, an
+ * index's access method reports it.  Not for copies of files.  0, with another page or
+ * as it was.
  */
 static int
-open_page(CmkSeamFile *file, uint8_t *page, uint32_t block)
+hand_on_damaged(CmkSeamFile *file, uint8_t *page, uint32_t block, bool copied)
+{
+	static const uint16_t head[] = {24, CMK_PAGE_SIZE, CMK_PAGE_SIZE, CMK_PAGE_SIZE | 4};
+	uint16_t	checksum;
+
+	if (!(file->flags & CMK_FILEKEY_IN_PLACE) || copied || !hooks->image_comes())
+		return 0;
+	log_page(file, block, "it is damaged; its image should follow in WAL",
+			 cmk_page_generation(page));
+	memset(page, 0, CMK_PAGE_SIZE);
+	memcpy(page + 12, head, sizeof(head));	/* pd_lower and what follows */
+	if (config->checksums)
+	{
+		checksum = cmk_page_checksum(page, block);
+		memcpy(page + 8, &checksum, sizeof(checksum));
+	}
+	return 0;
+}
+
+/*
+ * Opens the page at buf, if it is sealed.  -1 with errno if it must not reach
+ * the server at all; 0 also when the page is handed on still marked.  copied: what is
+ * read is to be written to another file.
+ */
+static int
+open_page(CmkSeamFile *file, uint8_t *page, uint32_t block, bool copied)
 {
 	CmkXts	   *x;
 	bool		sealed;
@@ -111,8 +140,13 @@ open_page(CmkSeamFile *file, uint8_t *page, uint32_t block)
 		case CMK_PAGE_ZERO:
 			return 0;
 		case CMK_PAGE_PLAIN:
-			if (file->kind != CMK_FILE_RELATION || !cmk_filekey_has_dek(file) ||
-				!(file->flags & CMK_FILEKEY_WHOLE))
+			if (file->kind != CMK_FILE_RELATION || !cmk_filekey_has_dek(file))
+				return 0;
+			if ((file->flags & CMK_FILEKEY_IN_PLACE) && config->checksums &&
+				hooks->image_comes() &&
+				cmk_page_checksum(page, block) != stored_checksum(page))
+				return hand_on_damaged(file, page, block, copied);
+			if (!(file->flags & CMK_FILEKEY_WHOLE) || hooks->plain_yet())
 				return 0;
 			log_page(file, block, "the page is plain, but the file is wholly sealed", 0);
 			errno = EIO;
@@ -144,11 +178,12 @@ open_page(CmkSeamFile *file, uint8_t *page, uint32_t block)
 	switch (cmk_page_open(x, page, block, file->fork, config->checksums))
 	{
 		case CMK_OPEN_OK:
-		case CMK_OPEN_BAD_CHECKSUM:
 			return 0;
+		case CMK_OPEN_BAD_CHECKSUM:
+			return hand_on_damaged(file, page, block, copied);
 		case CMK_OPEN_NOT_SANE:
 			log_page(file, block, "it is damaged, or sealed under another key", generation);
-			return 0;
+			return hand_on_damaged(file, page, block, copied);
 		case CMK_OPEN_CRYPTO:
 			break;
 	}
@@ -158,7 +193,7 @@ open_page(CmkSeamFile *file, uint8_t *page, uint32_t block)
 
 /* Opens the whole pages among the n bytes that were read from off. */
 static ssize_t
-open_pages(CmkSeamFile *file, void *buf, ssize_t n, off_t off)
+open_pages(CmkSeamFile *file, void *buf, ssize_t n, off_t off, bool copied)
 {
 	uint8_t    *page = buf;
 	ssize_t		left;
@@ -177,7 +212,7 @@ open_pages(CmkSeamFile *file, void *buf, ssize_t n, off_t off)
 	}
 	for (left = n; left >= CMK_PAGE_SIZE; left -= CMK_PAGE_SIZE)
 	{
-		if (open_page(file, page, block_at(file, off)) < 0)
+		if (open_page(file, page, block_at(file, off), copied) < 0)
 			return -1;
 		page += CMK_PAGE_SIZE;
 		off += CMK_PAGE_SIZE;
@@ -201,7 +236,7 @@ relfile_pread(CmkSeamFile *file, int fd, void *buf, size_t n, off_t off)
 	got = cmk_real.pread(fd, buf, n, off);
 	if (got <= 0 || file->kind == CMK_FILE_CONTROL)
 		return got;
-	return open_pages(file, buf, got, off);
+	return open_pages(file, buf, got, off, false);
 }
 
 static ssize_t
@@ -220,7 +255,7 @@ relfile_read(CmkSeamFile *file, int fd, void *buf, size_t n)
 	got = cmk_real.read(fd, buf, n);
 	if (got <= 0)
 		return got;
-	return open_pages(file, buf, got, off);
+	return open_pages(file, buf, got, off, true);
 }
 
 static int

@@ -44,6 +44,18 @@ typedef struct CmkFileHooks
 	 */
 	int			(*plain_write) (const CmkRelId *id);
 
+	/*
+	 * A plain page was read in a file that is known to be wholly sealed: may it be
+	 * there yet?  Asked only then.
+	 */
+	bool		(*plain_yet) (void);
+
+	/*
+	 * A damaged page was read in a file that is being sealed in place: does this
+	 * process replay WAL that should have its image yet?  Asked only then.
+	 */
+	bool		(*image_comes) (void);
+
 	/* The last file of a relation with a live DEK is gone. */
 	void		(*died) (const CmkRelId *id);
 

@@ -65,6 +65,27 @@ cmk_seal_needed(Relation rel)
 }
 
 void
+cmk_seal_note_full_page_writes(void)
+{
+	if (!fullPageWrites)
+		pg_atomic_write_u64(&cmk_shared->images_off, UINT64_MAX);
+	else if (pg_atomic_read_u64(&cmk_shared->images_off) == UINT64_MAX)
+		pg_atomic_write_u64(&cmk_shared->images_off,
+							RecoveryInProgress() ? 0 : GetXLogInsertRecPtr());
+}
+
+/* Was every page that changed since the last checkpoint began logged in full? */
+static void
+check_images(void)
+{
+	if (pg_atomic_read_u64(&cmk_shared->images_off) >= GetRedoRecPtr())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot seal in place: full_page_writes was off since the last checkpoint"),
+				 errhint("Run CHECKPOINT.")));
+}
+
+void
 cmk_seal_begin(Relation rel, CmkSealPos *pos)
 {
 	if (!fullPageWrites)
@@ -72,6 +93,7 @@ cmk_seal_begin(Relation rel, CmkSealPos *pos)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot seal in place with full_page_writes = off"),
 				 errhint("Set full_page_writes to on and run CHECKPOINT.")));
+	check_images();
 	cmk_birth_in_place(&rel->rd_node);
 
 	/* After the birth: what comes behind these ends is sealed on every node. */
@@ -126,6 +148,7 @@ check_full_page_writes(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("full_page_writes was turned off while relations are sealed in place")));
+	check_images();
 }
 
 /*

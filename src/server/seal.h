@@ -60,6 +60,13 @@ extern bool cmk_seal_some(Relation rel, CmkSealPos *pos, int pages);
  */
 extern bool cmk_seal_finish(Relation rel);
 
+/*
+ * For the key worker, after each reload: notes until when full_page_writes was off.
+ * Nothing is sealed until a checkpoint has begun after that: a page torn by the job
+ * could be read by replay before its image.
+ */
+extern void cmk_seal_note_full_page_writes(void);
+
 /* All blocks that are to be looked at. */
 extern uint64 cmk_seal_blocks(const CmkSealPos *pos);
 

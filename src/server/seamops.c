@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "access/rmgr.h"
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
 #include "access/xlogutils.h"
@@ -32,6 +33,7 @@
 #include "birth.h"
 #include "compat.h"
 #include "gate.h"
+#include "keywal.h"
 #include "lockdown.h"
 #include "orphans.h"
 #include "relfile.h"
@@ -39,6 +41,7 @@
 #include "settings.h"
 #include "state.h"
 #include "tempfile.h"
+#include "walops.h"
 
 static CmkFileConfig config;
 static bool noted_backup = false;
@@ -197,11 +200,26 @@ on_control_closing(int fd)
 	cmk_unlock_keyring();
 }
 
+/*
+ * With full_page_writes the records of hash indexes are the only ones that name a page
+ * without its image.  Which record it is, is not known until one of ours has passed.
+ */
+static bool
+image_comes(void)
+{
+	int			rmid = cmk_replayed_rmid();
+
+	return (AmStartupProcess() || !IsUnderPostmaster) && InRecovery && !reachedConsistency &&
+		fullPageWrites && (rmid < 0 || rmid == RM_HASH_ID);
+}
+
 static const CmkFileHooks file_hooks = {
 	.opening = on_opening,
 	.created = cmk_birth_net_created,
 	.revived = on_revived,
 	.plain_write = cmk_birth_net_write,
+	.plain_yet = cmk_completes_backup,
+	.image_comes = image_comes,
 	.died = on_died,
 	.control_opening = on_control_opening,
 	.control_closing = on_control_closing,

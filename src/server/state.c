@@ -9,6 +9,7 @@
 
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/dsm_impl.h"
 #include "storage/ipc.h"
@@ -227,6 +228,7 @@ cmk_shmem_startup(void)
 		pg_atomic_init_u32(&cmk_shared->root_logged, 0);
 		pg_atomic_init_u32(&cmk_shared->backups, 0);
 		pg_atomic_init_u64(&cmk_shared->wal_refuse, UINT64_MAX);
+		pg_atomic_init_u64(&cmk_shared->images_off, fullPageWrites ? 0 : UINT64_MAX);
 		pg_atomic_init_u32(&cmk_shared->root_created, cmk_root_created);
 		cmk_root_created = false;
 		pg_atomic_init_u32(&cmk_shared->open, cmk_is_configured() ? 1 : 0);

@@ -60,6 +60,7 @@ typedef struct CmkShared
 	pg_atomic_uint32 root_created;	/* at this start, and not noted yet */
 	pg_atomic_uint32 backups;	/* sessions between pg_backup_start and _stop */
 	pg_atomic_uint64 wal_refuse;	/* plain WAL is refused from here on; ~0: nowhere */
+	pg_atomic_uint64 images_off;	/* full_page_writes was off until then; ~0: is */
 
 	slock_t		mutex;			/* of all that follows */
 	CmkStatus	status;

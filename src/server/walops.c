@@ -81,7 +81,12 @@ on_opening(const char *path, uint64_t start, int flags)
 			cmk_walstart_segment(path);
 	}
 	else if ((flags & O_ACCMODE) != O_RDONLY)
-		return cmk_await_root();
+	{
+		if (cmk_await_root() < 0)
+			return -1;
+		if (AmWalReceiverProcess())
+			cmk_walwork_receives(start);
+	}
 	return 0;
 }
 

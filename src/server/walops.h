@@ -48,6 +48,12 @@ extern void cmk_walstart(void);
  */
 extern void cmk_walstart_segment(const char *path);
 
+/*
+ * Does this process replay what leads from the start of a backup, or from where
+ * pg_rewind brought a server, to its end?  Reads the control file.
+ */
+extern bool cmk_completes_backup(void);
+
 /* In replay: what another server's root.json says of WAL holds here too. */
 extern void cmk_wal_take_positions(const CmkRootFile *theirs, const CmkRootFile *ours);
 
@@ -63,6 +69,12 @@ extern bool cmk_walwork_pending(void);
  * removes recycled segments that hold plain WAL of before.
  */
 extern void cmk_walwork(struct CmkKeyWork *work);
+
+/*
+ * For the walreceiver, when it opens the segment that starts there: removes recycled
+ * ones behind it that hold plain WAL of before.
+ */
+extern void cmk_walwork_receives(uint64 start);
 
 /* Is there plain WAL in pg_wal/ yet, which a checkpoint may recycle at any time? */
 extern bool cmk_walwork_watches(void);

@@ -26,6 +26,8 @@
 
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
+#include "access/xlogrecovery.h"
+#include "access/xlogutils.h"
 #include "catalog/pg_control.h"
 #include "common/controldata_utils.h"
 #include "common/file_perm.h"
@@ -184,6 +186,13 @@ backup_is_incomplete(void)
 						control->backupEndRequired);
 	pfree(control);
 	return result;
+}
+
+bool
+cmk_completes_backup(void)
+{
+	return (AmStartupProcess() || !IsUnderPostmaster) && InRecovery && !reachedConsistency &&
+		backup_is_incomplete();
 }
 
 void

@@ -16,7 +16,13 @@
  *
  * Recycled segments keep what was in them until they are written over.  What is plain
  * in them is from before WAL was sealed, and is removed: under the same lock, since
- * then nobody writes to a segment behind the one that is being written.
+ * then nobody writes to a segment behind the one that is being written.  On a standby
+ * the walreceiver does it, when it opens a segment: who writes WAL there is this process
+ * alone.  It takes only what a page of another place begins, since what it received
+ * before a restart may lie ahead of it, too.
+ *
+ * Segments are made and recycled behind all others, so the worker does not look again at
+ * one that was not plain, unless a removal left a gap.
  */
 #include "postgres.h"
 
@@ -125,9 +131,11 @@ begin_to_seal(CmkKeyWork *work, const CmkRootKey *root)
 
 /* ---- recycled segments ---- */
 
-/* Does it hold WAL in clear, of whatever place? */
+static uint64 seen_sealed = 0;	/* on a primary: no recycled one up to here is plain */
+
+/* Does it hold WAL in clear?  *pageaddr is the place that it was written for. */
 static bool
-holds_plain(const char *path)
+holds_plain(const char *path, uint64 *pageaddr)
 {
 	PGAlignedXLogBlock page;
 	CmkWalHead	head;
@@ -141,39 +149,74 @@ holds_plain(const char *path)
 	if (n != XLOG_BLCKSZ)
 		return false;
 	cmk_walpage_head(page.data, &head);
+	*pageaddr = head.pageaddr;
 	return head.magic == XLOG_PAGE_MAGIC && !(head.info & CMK_XLP_SEALED);
 }
 
-static void
-remove_plain_recycled(void)
+/* Removes it, if nobody can have begun to write it. */
+static bool
+remove_recycled(const char *path, const CmkFileName *name, uint64 start)
+{
+	uint64		pageaddr;
+	bool		removed;
+
+	if (RecoveryInProgress())
+		return holds_plain(path, &pageaddr) && pageaddr != start && unlink(path) == 0;
+	LWLockAcquire(WALWriteLock, LW_EXCLUSIVE);
+	removed = name->wal_tli == GetWALInsertionTimeLine() && start > GetXLogWriteRecPtr() &&
+		holds_plain(path, &pageaddr) && unlink(path) == 0;
+	LWLockRelease(WALWriteLock);
+	return removed;
+}
+
+/*
+ * Removes plain segments behind that place.  Returns whether plain WAL is left in
+ * pg_wal/; what lies before the place where sealing began is taken for plain.
+ */
+static bool
+remove_plain_recycled(uint64 written)
 {
 	DIR		   *dir = AllocateDir(XLOGDIR);
 	struct dirent *de;
+	uint64		looked_at = seen_sealed;
 	int			removed = 0;
-	bool		any = false;
+	bool		kept = false;
+	bool		old = false;
 
-	while ((de = ReadDir(dir, XLOGDIR)) != NULL)
+	while ((de = ReadDirExtended(dir, XLOGDIR, LOG)) != NULL)
 	{
 		char		path[MAXPGPATH];
 		CmkFileName name;
 		uint64		start;
+		uint64		pageaddr;
 
 		snprintf(path, sizeof(path), XLOGDIR "/%s", de->d_name);
-		if (cmk_filekind(path, &name) != CMK_FILE_WAL || !cmk_walfile_start(&name, &start) ||
-			!holds_plain(path))
+		if (cmk_filekind(path, &name) != CMK_FILE_WAL || !cmk_walfile_start(&name, &start))
 			continue;
-		any = true;
-		LWLockAcquire(WALWriteLock, LW_EXCLUSIVE);
-		if (name.wal_tli == GetWALInsertionTimeLine() &&
-			start > GetXLogWriteRecPtr() && holds_plain(path) && unlink(path) == 0)
+		if (start < cmk_registry_wal_begin())
+			old = true;
+		else if (start <= written || start <= seen_sealed)
+			continue;
+		else if (!holds_plain(path, &pageaddr))
+			looked_at = Max(looked_at, start);
+		else if (remove_recycled(path, &name, start))
 			removed++;
-		LWLockRelease(WALWriteLock);
+		else
+			kept = true;
 	}
 	FreeDir(dir);
+	seen_sealed = removed > 0 || kept || RecoveryInProgress() ? 0 : looked_at;
 	if (removed > 0)
 		ereport(LOG,
 				(errmsg("pg_cmk: removed %d recycled WAL files that held plain WAL", removed)));
-	all_sealed = !any;
+	return old || kept || removed > 0;
+}
+
+void
+cmk_walwork_receives(uint64 start)
+{
+	if (cmk_registry_wal_begin() != 0 && cmk_root_is_open())
+		(void) remove_plain_recycled(start);
 }
 
 void
@@ -186,5 +229,5 @@ cmk_walwork(struct CmkKeyWork *work)
 	if (cmk_walwork_pending())
 		begin_to_seal(work, root);
 	if (!all_sealed && cmk_registry_wal_begin() != 0)
-		remove_plain_recycled();
+		all_sealed = !remove_plain_recycled(GetXLogWriteRecPtr());
 }

@@ -33,6 +33,7 @@
 #include "lockdown.h"
 #include "reqfile.h"
 #include "request.h"
+#include "seal.h"
 #include "sessions.h"
 #include "settings.h"
 #include "state.h"
@@ -301,6 +302,7 @@ cmk_worker_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			cmk_seal_note_full_page_writes();
 			cmk_set_setting(cmk_key_url);
 			cmk_keywork_free(work);
 			work = cmk_keywork_new();

@@ -45,6 +45,8 @@ static struct
 				created,
 				revived,
 				plain_write,
+				plain_yet,
+				image_comes,
 				died,
 				control_opening,
 				control_closing,
@@ -57,6 +59,8 @@ static struct
 	int			fail;			/* errno with which created, … fail */
 	int			fail_opening;	/* errno with which opening fails */
 	bool		birth;			/* created and plain_write give a DEK */
+	bool		from_backup;	/* as plain_yet answers */
+	bool		after_crash;	/* as image_comes answers */
 } env_hook;
 
 static inline void env_birth(const CmkRelId *id, uint16_t flags);
@@ -106,6 +110,20 @@ env_plain_write(const CmkRelId *id)
 	return env_answer(&env_hook.plain_write, id);
 }
 
+static bool
+env_plain_yet(void)
+{
+	env_hook.plain_yet++;
+	return env_hook.from_backup;
+}
+
+static bool
+env_image_comes(void)
+{
+	env_hook.image_comes++;
+	return env_hook.after_crash;
+}
+
 static void
 env_died(const CmkRelId *id)
 {
@@ -142,6 +160,8 @@ static const CmkFileHooks env_hooks = {
 	.created = env_created,
 	.revived = env_revived,
 	.plain_write = env_plain_write,
+	.plain_yet = env_plain_yet,
+	.image_comes = env_image_comes,
 	.died = env_died,
 	.control_opening = env_control_opening,
 	.control_closing = env_control_closing,

@@ -121,6 +121,65 @@ whole_at_last(void)
 	env_close(&file);
 }
 
+/*
+ * What a torn write left is read as an empty page by who replays its image later, and
+ * as what it is by all others.  Whole files do not have such pages.
+ */
+static void
+a_torn_page(void)
+{
+	EnvFile		file;
+	CmkRelId	id;
+	uint8_t		torn[PAGE];
+	uint8_t		image[CMK_RECORD_SIZE];
+	uint16_t	head[4];
+	uint16_t	sum;
+	CmkError	err;
+	int			asked;
+
+	born_late(&file, &id);
+	cmk_filekey_sealing = true;
+	CHECK_INT(env_put(&file, pages, PAGE, 0), PAGE);
+	cmk_filekey_sealing = false;
+	env_disk(&file, torn, PAGE, 0);
+	memcpy(torn + PAGE / 2, pages + PAGE / 2, PAGE / 2);
+	env_set_disk(&file, torn, PAGE, 0);
+
+	CHECK_INT(env_get(&file, back, PAGE, 0), PAGE);
+	CHECK_INT(cmk_page_kind(back) == CMK_PAGE_SEALED, env_config.checksums);
+	CHECK_INT(env_hook.logged, 0);
+	if (env_config.checksums)
+	{
+		env_hook.after_crash = true;
+		CHECK_INT(env_get(&file, back, PAGE, 0), PAGE);
+		memcpy(head, back + 12, sizeof(head));
+		CHECK_INT(head[0], 24);
+		CHECK_INT(head[1], PAGE);
+		CHECK_INT(head[2], PAGE);
+		CHECK_INT(head[3], PAGE | 4);
+		memcpy(&sum, back + 8, sizeof(sum));
+		CHECK_INT(sum, cmk_page_checksum(back, 0));
+		memset(disk, 0, PAGE);
+		CHECK_MEM(back + 20, disk, PAGE - 20);
+		CHECK_MEM(back, disk, 8);
+		CHECK_INT(env_hook.logged, 1);
+
+		/* read() copies, as it is */
+		CHECK_INT(lseek(file.fd, 0, SEEK_SET), 0);
+		CHECK_INT(cmk_relfile_ops.read(&file.f, file.fd, back, PAGE), PAGE);
+		CHECK_MEM(back, torn, PAGE);
+
+		/* a whole file has no such page */
+		asked = env_hook.image_comes;
+		CHECK_INT(cmk_keyring_whole(&id, image, &err), 0);
+		CHECK_INT(cmk_keyring_replay(image, &err), 0);
+		CHECK_INT(env_get(&file, back, PAGE, 0), PAGE);
+		CHECK_MEM(back, torn, PAGE);
+		CHECK_INT(env_hook.image_comes, asked);
+	}
+	env_close(&file);
+}
+
 /* Who cannot see what is on disk must not guess. */
 static void
 a_look_that_fails(void)
@@ -155,6 +214,7 @@ cases(void)
 	RUN(a_new_page_is_sealed_and_marked);
 	RUN(the_job_seals);
 	RUN(whole_at_last);
+	RUN(a_torn_page);
 	RUN(a_look_that_fails);
 	RUN(no_key_to_be_whole);
 }
