@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "filemode.h"
 #include "rootfile_internal.h"
 
 static CmkErrorCode
@@ -177,7 +178,7 @@ write_temporary(const char *tmp, const char *text, size_t len, CmkError *err)
 	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return fail_file(err, "create", tmp);
-	if (write_all(fd, text, len) < 0)
+	if (write_all(fd, text, len) < 0 || cmk_set_file_mode(fd, tmp) < 0)
 		rc = fail_file(err, "write", tmp);
 	else
 	{

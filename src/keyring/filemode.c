@@ -1,0 +1,22 @@
+/*
+ * filemode.c
+ *	  Who may read the files that hold wrapped keys.  See filemode.h.
+ */
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "filemode.h"
+
+int
+cmk_set_file_mode(int fd, const char *path)
+{
+	char		copy[PATH_MAX];
+	struct stat st;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	if (stat(dirname(copy), &st) < 0)
+		return -1;
+	return fchmod(fd, (st.st_mode & S_IRGRP) != 0 ? 0640 : 0600);
+}
