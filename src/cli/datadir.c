@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "../keyring/keyring.h"
+#include "../keyring/textfile.h"
 #include "datadir.h"
-#include "textfile.h"
 
 #define CONTROL_FILE		"global/pg_control"
 #define PG_MAJOR			"15"

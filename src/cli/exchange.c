@@ -12,10 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../keyring/textfile.h"
 #include "../seal/kdf.h"
 #include "../vault/json.h"
 #include "exchange.h"
-#include "textfile.h"
 
 #define REQUEST_FILE	"pg_cmk/request.json"
 #define ANSWER_FILE		"pg_cmk/answer.json"

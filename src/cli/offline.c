@@ -28,12 +28,12 @@
 
 #include "../keyring/keyring.h"
 #include "../keyring/rootfile.h"
+#include "../keyring/textfile.h"
 #include "../seal/kdf.h"
 #include "../seal/secret.h"
 #include "autoconf.h"
 #include "cli.h"
 #include "datadir.h"
-#include "textfile.h"
 
 typedef struct Keys
 {

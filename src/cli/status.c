@@ -15,10 +15,10 @@
 
 #include "../keyring/keyring.h"
 #include "../keyring/rootfile.h"
+#include "../keyring/textfile.h"
 #include "../vault/json.h"
 #include "cli.h"
 #include "datadir.h"
-#include "textfile.h"
 
 #define STATUS_FILE		"pg_cmk/status.json"
 #define STATUS_MAX		65536

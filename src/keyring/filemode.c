@@ -9,14 +9,12 @@
 
 #include "filemode.h"
 
-int
-cmk_set_file_mode(int fd, const char *path)
+mode_t
+cmk_file_mode(const char *path)
 {
 	char		copy[PATH_MAX];
 	struct stat st;
 
 	snprintf(copy, sizeof(copy), "%s", path);
-	if (stat(dirname(copy), &st) < 0)
-		return -1;
-	return fchmod(fd, (st.st_mode & S_IRGRP) != 0 ? 0640 : 0600);
+	return stat(dirname(copy), &st) == 0 && (st.st_mode & S_IRGRP) != 0 ? 0640 : 0600;
 }

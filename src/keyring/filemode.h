@@ -9,11 +9,12 @@
 #ifndef CMK_FILEMODE_H
 #define CMK_FILEMODE_H
 
+#include <sys/types.h>
+
 /*
- * Gives the file that is open as fd and will be called path the mode 0640 if its
- * directory can be read by the group, else 0600; the process's umask does not count.
- * 0, or -1 with errno.
+ * The mode of a file called path: 0640 if its directory can be read by the group,
+ * else 0600.  To be set by fchmod(), since the process's umask does not count.
  */
-extern int	cmk_set_file_mode(int fd, const char *path);
+extern mode_t cmk_file_mode(const char *path);
 
 #endif

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "page.h"
+#include "pagehead.h"
 
 /* Where the server's PageHeaderData (storage/bufpage.h) has its fields. */
 #define PD_LSN				0
@@ -28,31 +29,6 @@
 
 #define PAGE_LAYOUT_VERSION	4	/* since PostgreSQL 8.3 */
 #define MAXIMUM_ALIGNOF		8
-
-static inline uint16_t
-get16(const uint8_t *page, size_t offset)
-{
-	uint16_t	v;
-
-	memcpy(&v, page + offset, sizeof(v));
-	return v;
-}
-
-static inline void
-put16(uint8_t *page, size_t offset, uint16_t v)
-{
-	memcpy(page + offset, &v, sizeof(v));
-}
-
-/* Copies the head of a page that may be changing.  Each byte is read once. */
-static inline void
-copy_head(uint8_t head[CMK_PAGE_HEAD], const uint8_t *page)
-{
-	memcpy(head, page, CMK_PAGE_HEAD);
-
-	/* the compiler must not go back to the page for what is in the copy */
-	__asm__ __volatile__("" : : : "memory");
-}
 
 static void
 make_tweak(uint8_t tweak[CMK_XTS_TWEAK_SIZE],
@@ -74,10 +50,10 @@ make_tweak(uint8_t tweak[CMK_XTS_TWEAK_SIZE],
 static bool
 is_sane(const uint8_t *page)
 {
-	uint16_t	upper = get16(page, PD_UPPER);
-	uint16_t	special = get16(page, PD_SPECIAL);
+	uint16_t	upper = cmk_head_get16(page, PD_UPPER);
+	uint16_t	special = cmk_head_get16(page, PD_SPECIAL);
 
-	return get16(page, PD_PAGESIZE_VERSION) ==
+	return cmk_head_get16(page, PD_PAGESIZE_VERSION) ==
 		(CMK_PAGE_SIZE | PAGE_LAYOUT_VERSION) &&
 		special % MAXIMUM_ALIGNOF == 0 &&
 		special <= CMK_PAGE_SIZE &&
@@ -90,7 +66,7 @@ cmk_page_kind(const void *page)
 	const uint8_t *p = page;
 	size_t		i;
 
-	if (get16(p, PD_FLAGS) & CMK_PD_SEALED)
+	if (cmk_head_get16(p, PD_FLAGS) & CMK_PD_SEALED)
 		return CMK_PAGE_SEALED;
 
 	/* ends at the first word of any page that was ever initialised */
@@ -110,7 +86,7 @@ cmk_page_head_kind(const void *head)
 {
 	static const uint8_t zeros[CMK_PAGE_HEAD];
 
-	if (get16(head, PD_FLAGS) & CMK_PD_SEALED)
+	if (cmk_head_get16(head, PD_FLAGS) & CMK_PD_SEALED)
 		return CMK_PAGE_SEALED;
 	return memcmp(head, zeros, sizeof(zeros)) == 0 ? CMK_PAGE_ZERO : CMK_PAGE_PLAIN;
 }
@@ -118,7 +94,7 @@ cmk_page_head_kind(const void *head)
 unsigned
 cmk_page_generation(const void *page)
 {
-	return (get16(page, PD_FLAGS) & CMK_PD_GEN_MASK) >> CMK_PD_GEN_SHIFT;
+	return (cmk_head_get16(page, PD_FLAGS) & CMK_PD_GEN_MASK) >> CMK_PD_GEN_SHIFT;
 }
 
 uint64_t
@@ -140,13 +116,13 @@ cmk_page_seal(CmkXts *x, void *dst, const void *src, uint32_t block,
 	uint8_t		tweak[CMK_XTS_TWEAK_SIZE];
 	uint16_t	flags;
 
-	copy_head(head, in);
+	cmk_head_copy(head, in);
 	make_tweak(tweak, head, block, fork);
 
-	flags = get16(head, PD_FLAGS) & ~(CMK_PD_SEALED | CMK_PD_GEN_MASK);
+	flags = cmk_head_get16(head, PD_FLAGS) & ~(CMK_PD_SEALED | CMK_PD_GEN_MASK);
 	flags |= CMK_PD_SEALED;
 	flags |= (generation << CMK_PD_GEN_SHIFT) & CMK_PD_GEN_MASK;
-	put16(head, PD_FLAGS, flags);
+	cmk_head_put16(head, PD_FLAGS, flags);
 
 	if (cmk_xts_encrypt(x, tweak, out + CMK_PAGE_HEAD, in + CMK_PAGE_HEAD,
 						CMK_PAGE_BODY) < 0)
@@ -154,7 +130,7 @@ cmk_page_seal(CmkXts *x, void *dst, const void *src, uint32_t block,
 	memcpy(out, head, CMK_PAGE_HEAD);
 
 	if (checksums)
-		put16(out, PD_CHECKSUM, cmk_page_checksum_private(out, block));
+		cmk_head_put16(out, PD_CHECKSUM, cmk_page_checksum_private(out, block));
 	return 0;
 }
 
@@ -168,7 +144,7 @@ cmk_page_open(CmkXts *x, void *page, uint32_t block, unsigned fork,
 	uint16_t	flags;
 
 	if (checksums &&
-		get16(p, PD_CHECKSUM) != cmk_page_checksum_private(p, block))
+		cmk_head_get16(p, PD_CHECKSUM) != cmk_page_checksum_private(p, block))
 		return CMK_OPEN_BAD_CHECKSUM;
 
 	make_tweak(tweak, p, block, fork);
@@ -183,9 +159,9 @@ cmk_page_open(CmkXts *x, void *page, uint32_t block, unsigned fork,
 		return CMK_OPEN_NOT_SANE;
 	}
 
-	flags = get16(p, PD_FLAGS) & ~(CMK_PD_SEALED | CMK_PD_GEN_MASK);
-	put16(p, PD_FLAGS, flags);
+	flags = cmk_head_get16(p, PD_FLAGS) & ~(CMK_PD_SEALED | CMK_PD_GEN_MASK);
+	cmk_head_put16(p, PD_FLAGS, flags);
 	if (checksums)
-		put16(p, PD_CHECKSUM, cmk_page_checksum_private(p, block));
+		cmk_head_put16(p, PD_CHECKSUM, cmk_page_checksum_private(p, block));
 	return CMK_OPEN_OK;
 }

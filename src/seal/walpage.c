@@ -10,6 +10,7 @@
  */
 #include <string.h>
 
+#include "pagehead.h"
 #include "walpage.h"
 
 /* Where the server's headers (access/xlog_internal.h) have their fields. */
@@ -31,15 +32,6 @@
 _Static_assert(LONG_UNIT % 16 == 0 && CMK_PAGE_BODY % 16 == 0,
 			   "no ciphertext stealing");
 
-static inline uint16_t
-get16(const uint8_t *p, size_t offset)
-{
-	uint16_t	v;
-
-	memcpy(&v, p + offset, sizeof(v));
-	return v;
-}
-
 static inline uint32_t
 get32(const uint8_t *p, size_t offset)
 {
@@ -47,21 +39,6 @@ get32(const uint8_t *p, size_t offset)
 
 	memcpy(&v, p + offset, sizeof(v));
 	return v;
-}
-
-static inline void
-put16(uint8_t *p, size_t offset, uint16_t v)
-{
-	memcpy(p + offset, &v, sizeof(v));
-}
-
-static inline void
-copy_head(uint8_t head[CMK_PAGE_HEAD], const uint8_t *page)
-{
-	memcpy(head, page, CMK_PAGE_HEAD);
-
-	/* the compiler must not go back to the page for what is in the copy */
-	__asm__ __volatile__("" : : : "memory");
 }
 
 static void
@@ -121,7 +98,7 @@ is_sane(const uint8_t *page)
 
 	if (get32(page, XLP_PADDING) != 0)
 		return false;
-	if (get16(page, XLP_INFO) & CMK_XLP_CONTRECORD)
+	if (cmk_head_get16(page, XLP_INFO) & CMK_XLP_CONTRECORD)
 		return rem_len <= MAX_REM_LEN;
 	return rem_len == 0;
 }
@@ -131,9 +108,9 @@ cmk_walpage_head(const void *page, CmkWalHead *head)
 {
 	uint8_t		copy[CMK_PAGE_HEAD];
 
-	copy_head(copy, page);
-	head->magic = get16(copy, XLP_MAGIC);
-	head->info = get16(copy, XLP_INFO);
+	cmk_head_copy(copy, page);
+	head->magic = cmk_head_get16(copy, XLP_MAGIC);
+	head->info = cmk_head_get16(copy, XLP_INFO);
 	head->tli = get32(copy, XLP_TLI);
 	memcpy(&head->pageaddr, copy + XLP_PAGEADDR, sizeof(head->pageaddr));
 }
@@ -165,12 +142,12 @@ cmk_walpage_seal(CmkXts *x, void *dst, const void *src, unsigned generation)
 	uint8_t		tweak[CMK_XTS_TWEAK_SIZE];
 	uint16_t	info;
 
-	copy_head(head, in);
+	cmk_head_copy(head, in);
 	make_tweak(tweak, head);
-	info = get16(head, XLP_INFO) & ~(CMK_XLP_SEALED | CMK_XLP_GEN_MASK);
+	info = cmk_head_get16(head, XLP_INFO) & ~(CMK_XLP_SEALED | CMK_XLP_GEN_MASK);
 	info |= CMK_XLP_SEALED;
 	info |= (generation << CMK_XLP_GEN_SHIFT) & CMK_XLP_GEN_MASK;
-	put16(head, XLP_INFO, info);
+	cmk_head_put16(head, XLP_INFO, info);
 
 	if (info & CMK_XLP_LONG_HEADER)
 	{
@@ -191,7 +168,7 @@ cmk_walpage_open(CmkXts *x, void *page)
 	uint8_t    *p = page;
 	uint8_t    *body = p + CMK_PAGE_HEAD;
 	uint8_t		tweak[CMK_XTS_TWEAK_SIZE];
-	bool		is_long = (get16(p, XLP_INFO) & CMK_XLP_LONG_HEADER) != 0;
+	bool		is_long = (cmk_head_get16(p, XLP_INFO) & CMK_XLP_LONG_HEADER) != 0;
 
 	make_tweak(tweak, p);
 	if ((is_long ? decrypt_long(x, tweak, p) :
@@ -205,6 +182,6 @@ cmk_walpage_open(CmkXts *x, void *page)
 			return CMK_OPEN_CRYPTO;
 		return CMK_OPEN_NOT_SANE;
 	}
-	put16(p, XLP_INFO, get16(p, XLP_INFO) & ~(CMK_XLP_SEALED | CMK_XLP_GEN_MASK));
+	cmk_head_put16(p, XLP_INFO, cmk_head_get16(p, XLP_INFO) & ~(CMK_XLP_SEALED | CMK_XLP_GEN_MASK));
 	return CMK_OPEN_OK;
 }

@@ -79,4 +79,12 @@ extern int	cmk_keywork_add_recipient(CmkKeyWork *work, const char *url,
 /* A new root, for all recipients but drop (NULL: for all). */
 extern int	cmk_keywork_rotate_root(CmkKeyWork *work, const char *drop, CmkOutcome *out);
 
+/*
+ * rootrenew.c: makes a new root if WAL under the current one has reached
+ * pg_cmk.root_wal_limit or if this server was promoted.  To be called at each look at
+ * the key that went well, the first before recovery can have ended; what fails is
+ * logged and tried again.
+ */
+extern void cmk_keywork_renew_root(CmkKeyWork *work);
+
 #endif							/* CMK_KEYWORK_H */

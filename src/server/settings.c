@@ -20,6 +20,8 @@
 #include "settings.h"
 #include "state.h"
 
+#define ROOT_WAL_LIMIT_MB	(64 * 1024 * 1024)	/* 64 TB: see rootrenew.c */
+
 typedef struct Governing
 {
 	char		url[CMK_KEY_URL_SIZE];
@@ -41,6 +43,7 @@ char	   *cmk_vault_api_version = NULL;
 int			cmk_vault_timeout = 10000;
 int			cmk_revalidate_interval = 60000;
 int			cmk_grace_period = 300000;
+int			cmk_root_wal_limit = ROOT_WAL_LIMIT_MB;
 int			cmk_hard_deadline = CMK_HARD_DEADLINE_MS;
 int			cmk_on_inaccessible = CMK_ON_DENY;
 bool		cmk_require_purge_protection = true;
@@ -279,6 +282,11 @@ define_settings(void)
 							"How long the key may be unreachable before the server closes.",
 							NULL, &cmk_grace_period, 300000, 100, CMK_HARD_DEADLINE_MS,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_cmk.root_wal_limit",
+							"How much WAL is sealed under one root key before the worker makes a new one.",
+							"0: any amount.",
+							&cmk_root_wal_limit, ROOT_WAL_LIMIT_MB, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_cmk.debug_deadline",
 							"For tests: the hard deadline since the last successful validation.",
 							NULL, &cmk_hard_deadline, CMK_HARD_DEADLINE_MS, 100, CMK_HARD_DEADLINE_MS,

@@ -27,6 +27,7 @@ extern char *cmk_vault_api_version;
 extern int	cmk_vault_timeout;
 extern int	cmk_revalidate_interval;
 extern int	cmk_grace_period;
+extern int	cmk_root_wal_limit; /* MB; 0: none */
 extern int	cmk_hard_deadline;
 extern int	cmk_on_inaccessible;
 extern bool cmk_require_purge_protection;

@@ -189,6 +189,8 @@ cmk_look(CmkKeyWork *work, CmkOutcome *out)
 	{
 		cmk_keywork_settle(work);
 		cmk_walwork(work);
+		if (out->verdict == CMK_VERDICT_YES)
+			cmk_keywork_renew_root(work);
 	}
 	return step;
 }

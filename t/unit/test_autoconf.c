@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "../../src/cli/autoconf.h"
-#include "../../src/cli/textfile.h"
+#include "../../src/keyring/textfile.h"
 #include "unit.h"
 
 #define HEADER \

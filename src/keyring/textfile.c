@@ -11,19 +11,29 @@
 
 #include "textfile.h"
 
-/* Fills *err from errno.  Always -1. */
-static int
-fail_file(CmkError *err, const char *verb, const char *path)
+static CmkErrorCode
+code_for_errno(void)
 {
-	CmkErrorCode code = CMK_ERR_IO;
+	switch (errno)
+	{
+		case ENOENT:
+			return CMK_ERR_NOT_FOUND;
+		case EACCES:
+		case EPERM:
+		case EROFS:
+			return CMK_ERR_PERMISSION;
+		case ENOSPC:
+		case EDQUOT:
+			return CMK_ERR_NO_SPACE;
+		default:
+			return CMK_ERR_IO;
+	}
+}
 
-	if (errno == ENOENT)
-		code = CMK_ERR_NOT_FOUND;
-	else if (errno == EACCES || errno == EPERM)
-		code = CMK_ERR_PERMISSION;
-	else if (errno == ENOSPC || errno == EDQUOT)
-		code = CMK_ERR_NO_SPACE;
-	return cmk_fail(err, code, "could not %s file \"%s\": %s", verb, path,
+int
+cmk_textfile_fail(CmkError *err, const char *verb, const char *path)
+{
+	return cmk_fail(err, code_for_errno(), "could not %s file \"%s\": %s", verb, path,
 					strerror(errno));
 }
 
@@ -69,9 +79,13 @@ read_open(int fd, const char *path, size_t max, size_t *len, CmkError *err)
 	}
 	n = read_all(fd, buf, max);
 	if (n < 0)
-		fail_file(err, "read", path);
+		cmk_textfile_fail(err, "read", path);
 	else if ((size_t) n > max)
-		cmk_fail(err, CMK_ERR_LIMIT, "file \"%s\" is too long", path);
+	{
+		errno = 0;
+		cmk_fail(err, CMK_ERR_CORRUPT, "file \"%s\" is too long", path);
+		cmk_fail_detail(err, "It is longer than %zu bytes.", max);
+	}
 	else
 	{
 		buf[n] = '\0';
@@ -92,7 +106,7 @@ cmk_textfile_read(const char *path, size_t max, bool follow, size_t *len,
 
 	if (fd < 0)
 	{
-		fail_file(err, "open", path);
+		cmk_textfile_fail(err, "open", path);
 		return NULL;
 	}
 	text = read_open(fd, path, max, len, err);
@@ -101,7 +115,7 @@ cmk_textfile_read(const char *path, size_t max, bool follow, size_t *len,
 }
 
 static int
-write_open(int fd, const char *text, size_t len, mode_t mode, bool sync)
+write_all(int fd, const char *text, size_t len)
 {
 	while (len > 0)
 	{
@@ -116,9 +130,17 @@ write_open(int fd, const char *text, size_t len, mode_t mode, bool sync)
 		text += n;
 		len -= n;
 	}
-	if (fchmod(fd, mode) < 0)
-		return -1;
-	return sync ? fsync(fd) : 0;
+	return 0;
+}
+
+static int
+sync_open(int fd)
+{
+	int			rc;
+
+	while ((rc = fsync(fd)) < 0 && errno == EINTR)
+		;
+	return rc;
 }
 
 int
@@ -126,18 +148,21 @@ cmk_textfile_write(const char *path, const char *text, size_t len,
 				   mode_t mode, bool sync, CmkError *err)
 {
 	int			fd;
-	int			result;
+	int			result = -1;
 
 	if (unlink(path) < 0 && errno != ENOENT)
-		return fail_file(err, "remove", path);
+		return cmk_textfile_fail(err, "remove", path);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return fail_file(err, "create", path);
-	result = write_open(fd, text, len, mode, sync);
-	if (result < 0)
-		fail_file(err, "write", path);
+		return cmk_textfile_fail(err, "create", path);
+	if (write_all(fd, text, len) < 0 || fchmod(fd, mode) < 0)
+		cmk_textfile_fail(err, "write", path);
+	else if (sync && sync_open(fd) < 0)
+		cmk_textfile_fail(err, "fsync", path);
+	else
+		result = 0;
 	if (close(fd) < 0 && result == 0)
-		result = fail_file(err, "close", path);
+		result = cmk_textfile_fail(err, "close", path);
 	if (result < 0)
 		unlink(path);
 	return result;
@@ -147,10 +172,10 @@ int
 cmk_textfile_sync_dir(const char *dir, CmkError *err)
 {
 	int			fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int			result = fd < 0 ? -1 : fsync(fd);
+	int			result = fd < 0 ? -1 : sync_open(fd);
 
 	if (result < 0)
-		cmk_fail(err, CMK_ERR_IO, "could not fsync directory \"%s\": %s", dir,
+		cmk_fail(err, code_for_errno(), "could not fsync directory \"%s\": %s", dir,
 				 strerror(errno));
 	if (fd >= 0)
 		close(fd);

@@ -2,7 +2,7 @@
  * textfile.h
  *	  Small text files, read whole and replaced whole.
  *
- *		text = cmk_textfile_read("postgresql.auto.conf", MAX, &len, &err);
+ *		text = cmk_textfile_read("postgresql.auto.conf", MAX, true, &len, &err);
  *		…
  *		if (cmk_textfile_write("x.tmp", text, len, 0600, true, &err) < 0) …
  *		free(text);
@@ -18,8 +18,9 @@
 
 /*
  * The whole of a regular file of at most max bytes, with a NUL behind it; the
- * caller frees it.  NULL with CMK_ERR_NOT_FOUND, _PERMISSION, _IO, _LIMIT or
- * _NO_MEMORY.  A symbolic link is followed only if follow says so.
+ * caller frees it.  NULL with CMK_ERR_NOT_FOUND, _PERMISSION, _IO, _CORRUPT (it
+ * is longer) or _NO_MEMORY; errno is 0 where no call of the system failed.  A
+ * symbolic link is followed only if follow says so.
  */
 extern char *cmk_textfile_read(const char *path, size_t max, bool follow,
 							   size_t *len, CmkError *err);
@@ -31,7 +32,10 @@ extern char *cmk_textfile_read(const char *path, size_t max, bool follow,
 extern int	cmk_textfile_write(const char *path, const char *text, size_t len,
 							   mode_t mode, bool sync, CmkError *err);
 
-/* fsync of a directory.  0 or -1. */
+/* fsync of a directory.  0, or -1 with the code of errno. */
 extern int	cmk_textfile_sync_dir(const char *dir, CmkError *err);
+
+/* Fills err: "could not VERB file "PATH"", and code and reason from errno.  Always -1. */
+extern int	cmk_textfile_fail(CmkError *err, const char *verb, const char *path);
 
 #endif							/* CMK_TEXTFILE_H */
