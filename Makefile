@@ -30,7 +30,8 @@ SEAM_OBJS = $(patsubst %.c,%.o,$(wildcard src/seam/*.c))
 OBJS = $(SERVER_OBJS) $(PLAIN_OBJS)
 
 # What pg_cmk_exec.so shares with the server.
-EXEC_OBJS = src/exec/tool.o $(filter src/seal/% src/keyring/%,$(PLAIN_OBJS)) \
+TOOL_OBJS = $(patsubst %.c,%.o,$(wildcard src/exec/*.c))
+EXEC_OBJS = $(TOOL_OBJS) $(filter src/seal/% src/keyring/%,$(PLAIN_OBJS)) \
 	$(patsubst %,src/server/%.o,filekind relfile relfile_key walfile walkey)
 
 SHLIB_LINK = -lcrypto -lssl -lcurl -lcjson -lz
@@ -46,7 +47,7 @@ EXEC = pg_cmk_exec$(DLSUFFIX)
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 REGRESS_OPTS = --load-extension=pg_cmk
 TAP_TESTS = 1
-EXTRA_CLEAN = $(EXEC) src/exec/tool.o $(SEAM) $(SEAM_OBJS) $(COMMAND) $(CLI_OBJS) $(DEPS) results regression.diffs \
+EXTRA_CLEAN = $(EXEC) $(TOOL_OBJS) $(SEAM) $(SEAM_OBJS) $(COMMAND) $(CLI_OBJS) $(DEPS) results regression.diffs \
 	regression.out tmp_check bench/pagecost
 
 # Nothing of this is worth inlining into queries: no bitcode.
@@ -56,7 +57,7 @@ PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-DEPS = $(patsubst %.o,%.d,$(OBJS) $(CLI_OBJS) $(SEAM_OBJS) src/exec/tool.o)
+DEPS = $(patsubst %.o,%.d,$(OBJS) $(CLI_OBJS) $(SEAM_OBJS) $(TOOL_OBJS))
 -include $(wildcard $(DEPS))
 
 all: $(SEAM) $(COMMAND) $(EXEC)
@@ -67,7 +68,7 @@ $(SERVER_OBJS): CFLAGS += -Wno-unused-parameter
 # As the server's own CPPFLAGS, without the include directories.
 PLAIN_CPPFLAGS = -D_GNU_SOURCE -D_FORTIFY_SOURCE=2
 
-$(PLAIN_OBJS) $(CLI_OBJS) src/exec/tool.o: %.o: %.c
+$(PLAIN_OBJS) $(CLI_OBJS) $(TOOL_OBJS): %.o: %.c
 	$(CC) $(CFLAGS) $(PLAIN_CPPFLAGS) -c -o $@ $<
 
 src/seal/checksum.o: PLAIN_CPPFLAGS += -isystem $(includedir_server) \
@@ -91,11 +92,11 @@ src/cli/main.o: pg_cmk.control
 src/cli/main.o: PLAIN_CPPFLAGS += -DCMK_VERSION='"$(shell \
 	sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)"'
 
-$(COMMAND): $(CLI_OBJS) $(PLAIN_OBJS)
+$(COMMAND): $(CLI_OBJS) $(PLAIN_OBJS) src/server/filekind.o
 	$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) $(SHLIB_LINK)
 
 # A changed list of sources or of flags must be seen too.
-$(OBJS) $(CLI_OBJS) $(SEAM_OBJS): Makefile
+$(OBJS) $(CLI_OBJS) $(SEAM_OBJS) $(TOOL_OBJS): Makefile
 
 .PHONY: install-seam install-command uninstall-seam
 install: install-seam install-command

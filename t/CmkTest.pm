@@ -107,7 +107,8 @@ extension created in "postgres", and started.  Statistics are not gathered by
 themselves (they hold values of the rows) and statements are not logged.
 
 Options: kek (a path, or undef for none), checksums, allows_streaming,
-has_archiving, conf (more lines), preload => 0, start => 0, extension => 0.
+has_archiving, initdb (a list of more options), conf (more lines), preload => 0,
+start => 0, extension => 0.
 
 =cut
 
@@ -118,7 +119,7 @@ sub new_cmk_node
 	my $kek;
 
 	$node->init(
-		extra            => $opt{checksums} ? ['-k'] : [],
+		extra            => [ $opt{checksums} ? '-k' : (), @{ $opt{initdb} || [] } ],
 		allows_streaming => $opt{allows_streaming},
 		has_archiving    => $opt{has_archiving});
 

@@ -17,12 +17,15 @@
 
 /*
  * Exit statuses.  Of status and revalidate they are those of a monitoring plugin;
- * of the others the first two.  docs/command.md has them.
+ * of the others the first two; verify has its own.  docs/command.md has them.
  */
 #define CMK_EXIT_OK			0	/* done; Ready */
 #define CMK_EXIT_FAILED		1	/* nothing was changed; Degraded or Starting */
 #define CMK_EXIT_NO_ANSWER	2	/* may be done all the same; Inaccessible */
 #define CMK_EXIT_UNKNOWN	3	/* the state is not known */
+
+#define CMK_EXIT_FINDINGS	1	/* verify: something is as it must not be */
+#define CMK_EXIT_NOT_RUN	2	/* verify: it could not be looked at */
 
 typedef struct CmkCli
 {
@@ -36,6 +39,9 @@ typedef struct CmkCli
 	int			cwd;			/* the directory in which the command was started */
 	int			wait;			/* seconds to wait for an answer */
 	bool		json;
+	bool		no_key;			/* verify: do not open anything */
+	bool		running;		/* verify: also with a server at work */
+	bool		progress;
 } CmkCli;
 
 extern int	cmk_command_status(const CmkCli *cli);
@@ -43,6 +49,7 @@ extern int	cmk_command_revalidate(const CmkCli *cli);
 extern int	cmk_command_set_key(const CmkCli *cli);
 extern int	cmk_command_versions(const CmkCli *cli);
 extern int	cmk_command_exec(const CmkCli *cli);
+extern int	cmk_command_verify(const CmkCli *cli);
 
 /* set-key on a stopped server; in the data directory, locked. */
 extern int	cmk_set_key_offline(const CmkCli *cli);
@@ -89,6 +96,10 @@ typedef struct CmkCliSettings
  * postgres says as detail.
  */
 extern int	cmk_read_settings(const CmkCli *cli, CmkCliSettings *s, CmkError *err);
+
+/* One setting, in the same way; deflt is that of an extension that is not loaded. */
+extern int	cmk_read_setting(const CmkCli *cli, const char *name, const char *deflt,
+							 char *buf, size_t size, CmkError *err);
 
 /* Milliseconds of a value like "500ms", "10s" or "10000"; -1: none. */
 extern int	cmk_setting_ms(const char *value);

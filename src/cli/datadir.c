@@ -15,6 +15,7 @@
 
 #include "../keyring/keyring.h"
 #include "../keyring/textfile.h"
+#include "../seal/page.h"
 #include "datadir.h"
 
 #define CONTROL_FILE		"global/pg_control"
@@ -30,8 +31,18 @@ typedef struct ControlStart
 	uint32_t	state;			/* DBState */
 } ControlStart;
 
+/* Where other members stand, in the layout of that version. */
+#define OFF_REDO			40
+#define OFF_BLCKSZ			216
+#define OFF_RELSEG_SIZE		220
+#define OFF_XLOG_BLCKSZ		224
+#define OFF_XLOG_SEG_SIZE	228
+#define OFF_CHECKSUMS		252
+#define CONTROL_USED		292
+
 #define CONTROL_VERSION		1300	/* of PostgreSQL 13 to 15 */
 #define DB_SHUTDOWNED		1
+#define DB_SHUTDOWNED_IN_RECOVERY 2
 #define DB_IN_PRODUCTION	6
 
 static int
@@ -204,21 +215,63 @@ cmk_datadir_lock(CmkError *err)
 
 /* ---- pg_control ---- */
 
-static int
+/* The whole of it, which the caller frees; its first members in *c.  NULL: err. */
+static char *
 read_control(ControlStart *c, CmkError *err)
 {
 	size_t		len = 0;
 	char	   *text = cmk_textfile_read(CONTROL_FILE, SMALL_FILE, true, &len, err);
 
 	if (text == NULL)
-		return -1;
-	if (len >= sizeof(*c))
+		return NULL;
+	if (len >= CONTROL_USED)
+	{
 		memcpy(c, text, sizeof(*c));
+		if (c->pg_control_version == CONTROL_VERSION)
+			return text;
+	}
 	free(text);
 	errno = 0;
-	if (len < sizeof(*c) || c->pg_control_version != CONTROL_VERSION)
-		return cmk_fail(err, CMK_ERR_CORRUPT, "file \"%s\" is not of PostgreSQL %s",
-						CONTROL_FILE, PG_MAJOR);
+	cmk_fail(err, CMK_ERR_CORRUPT, "file \"%s\" is not of PostgreSQL %s", CONTROL_FILE, PG_MAJOR);
+	return NULL;
+}
+
+static uint32_t
+member32(const char *text, size_t offset)
+{
+	uint32_t	v;
+
+	memcpy(&v, text + offset, sizeof(v));
+	return v;
+}
+
+int
+cmk_datadir_control(CmkControl *control, CmkError *err)
+{
+	ControlStart c;
+	char	   *text = read_control(&c, err);
+	uint32_t	size;
+
+	if (text == NULL)
+		return -1;
+	control->sysid = c.system_identifier;
+	control->catalog_version = c.catalog_version_no;
+	control->clean = c.state == DB_SHUTDOWNED || c.state == DB_SHUTDOWNED_IN_RECOVERY;
+	memcpy(&control->redo, text + OFF_REDO, sizeof(control->redo));
+	control->segment_blocks = member32(text, OFF_RELSEG_SIZE);
+	control->wal_segment = size = member32(text, OFF_XLOG_SEG_SIZE);
+	control->checksums = member32(text, OFF_CHECKSUMS) != 0;
+	errno = 0;
+	if (member32(text, OFF_BLCKSZ) != CMK_PAGE_SIZE || member32(text, OFF_XLOG_BLCKSZ) != CMK_PAGE_SIZE ||
+		control->segment_blocks == 0 || size < 1024 * 1024 || size > 1024 * 1024 * 1024 ||
+		(size & (size - 1)) != 0)
+	{
+		cmk_fail(err, CMK_ERR_CORRUPT, "file \"%s\" is damaged, or of a server with other page sizes",
+				 CONTROL_FILE);
+		free(text);
+		return cmk_fail_hint(err, "Compare with what pg_controldata says.");
+	}
+	free(text);
 	return 0;
 }
 
@@ -226,10 +279,12 @@ int
 cmk_datadir_sysid(uint64_t *sysid, CmkError *err)
 {
 	ControlStart c;
+	char	   *text = read_control(&c, err);
 
-	if (read_control(&c, err) < 0)
+	if (text == NULL)
 		return -1;
 	*sysid = c.system_identifier;
+	free(text);
 	return 0;
 }
 
@@ -239,11 +294,13 @@ cmk_datadir_is_copy(void)
 	static const char *const signs[] = {"backup_label", "standby.signal", "recovery.signal"};
 	ControlStart c;
 	struct stat st;
+	char	   *text;
 	size_t		i;
 
 	for (i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
 		if (lstat(signs[i], &st) == 0)
 			return true;
-	return read_control(&c, NULL) < 0 ||
-		(c.state != DB_SHUTDOWNED && c.state != DB_IN_PRODUCTION);
+	text = read_control(&c, NULL);
+	free(text);
+	return text == NULL || (c.state != DB_SHUTDOWNED && c.state != DB_IN_PRODUCTION);
 }

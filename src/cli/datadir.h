@@ -46,6 +46,21 @@ extern bool cmk_datadir_set_by_command_line(const char *name);
  */
 extern int	cmk_datadir_lock(CmkError *err);
 
+/* What pg_control says. */
+typedef struct CmkControl
+{
+	uint64_t	sysid;
+	uint64_t	redo;			/* where recovery would begin without backup_label */
+	uint32_t	catalog_version;
+	uint32_t	segment_blocks; /* of a relation */
+	uint32_t	wal_segment;	/* bytes */
+	bool		checksums;
+	bool		clean;			/* shut down in order, also on a standby */
+} CmkControl;
+
+/* 0; -1 if the file is not there, not of this version, or makes no sense. */
+extern int	cmk_datadir_control(CmkControl *control, CmkError *err);
+
 /* The system identifier, from pg_control.  0 or -1. */
 extern int	cmk_datadir_sysid(uint64_t *sysid, CmkError *err);
 

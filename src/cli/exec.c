@@ -1,6 +1,6 @@
 /*
  * exec.c
- *	  pg_cmk exec: a stock tool that reads sealed WAL.
+ *	  pg_cmk exec: a stock tool that reads and writes sealed WAL.
  *
  * Opens the root key as the server would, hands it to the tool in a file in memory
  * (src/exec/tool.h) and becomes the tool, with the seam and pg_cmk_exec.so preloaded.

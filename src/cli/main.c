@@ -38,6 +38,7 @@ static const struct
 	{"revalidate", "Dw", 0, 0, CMK_EXIT_UNKNOWN, cmk_command_revalidate},
 	{"set-key", "Dwfco", 1, 1, CMK_EXIT_FAILED, cmk_command_set_key},
 	{"versions", "Dco", 0, 1, CMK_EXIT_FAILED, cmk_command_versions},
+	{"verify", "DjfcokrP", 0, 0, CMK_EXIT_NOT_RUN, cmk_command_verify},
 	{"exec", "Dfco", 1, INT_MAX, CMK_EXIT_FAILED, cmk_command_exec},
 };
 
@@ -50,6 +51,9 @@ static const struct option long_options[] = {
 	{"from", required_argument, NULL, 'f'},
 	{"set", required_argument, NULL, 'c'},
 	{"config-file", required_argument, NULL, 'o'},
+	{"no-key", no_argument, NULL, 'k'},
+	{"running", no_argument, NULL, 'r'},
+	{"progress", no_argument, NULL, 'P'},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0}
 };
@@ -64,13 +68,18 @@ help(void)
 		   "  pg_cmk set-key    [-D DATADIR] [--wait SECONDS] URL\n"
 		   "  pg_cmk set-key    [-D DATADIR] [--from URL] [-c NAME=VALUE] [--config-file FILE] URL\n"
 		   "  pg_cmk versions   [-D DATADIR] [-c NAME=VALUE] [--config-file FILE] [URL]\n"
+		   "  pg_cmk verify     [-D DATADIR] [--json] [--no-key] [--from URL] [-c NAME=VALUE] [--config-file FILE]\n"
+		   "                    [--running] [--progress]\n"
 		   "  pg_cmk exec       [-D DATADIR] [--from URL] [-c NAME=VALUE] [--config-file FILE] -- TOOL [ARGUMENT]...\n\n"
 		   "Commands:\n"
 		   "  status            what the server last said of its key\n"
 		   "  revalidate        have a running server look at its key now\n"
 		   "  set-key           another key or key version governs, of a running server or a stopped one\n"
 		   "  versions          list the versions of a key in a vault\n"
-		   "  exec              run pg_waldump, pg_rewind or pg_resetwal on sealed WAL\n\n");
+		   "  verify            read every file and tell what is sealed and what is not\n"
+		   "                    (docs/coverage.md says which files there are, and what is in them)\n"
+		   "  exec              run a tool so that it reads and writes sealed WAL: pg_waldump,\n"
+		   "                    pg_verifybackup, pg_rewind, pg_resetwal, pg_basebackup, pg_receivewal\n\n");
 	printf("Options:\n"
 		   "  -D, --pgdata=DATADIR    location of the data directory (default: PGDATA)\n"
 		   "  -j, --json              print one JSON object\n"
@@ -79,11 +88,15 @@ help(void)
 		   "                          (default: the setting pg_cmk.key)\n"
 		   "  -c, --set=NAME=VALUE    a setting, in place of the configuration files'\n"
 		   "  -o, --config-file=FILE  the server's postgresql.conf, if it is not in DATADIR\n"
+		   "  -P, --progress          tell how far it has come also if stderr is no terminal\n"
+		   "      --no-key            verify: without the key; sealed pages are not opened\n"
+		   "      --running           verify: also if a server runs, which changes what is read\n"
 		   "  -V, --version           output version information, then exit\n"
 		   "  -?, --help              show this help, then exit\n\n"
 		   "Exit status of status and revalidate: 0 Ready, 1 Degraded or Starting,\n"
-		   "2 Inaccessible, 3 not known; of the others: 0 done, 1 failed and nothing\n"
-		   "changed, 2 not known whether it is done.\n", WAIT_S);
+		   "2 Inaccessible, 3 not known; of verify: 0 as it should be, 1 it is not, 2 could\n"
+		   "not be looked at; of the others: 0 done, 1 failed and nothing changed, 2 not\n"
+		   "known whether it is done.\n", WAIT_S);
 }
 
 static void
@@ -120,6 +133,15 @@ take_option(CmkCli *cli, const char **sets, int *nsets, int c, char *value)
 			break;
 		case 'j':
 			cli->json = true;
+			break;
+		case 'k':
+			cli->no_key = true;
+			break;
+		case 'r':
+			cli->running = true;
+			break;
+		case 'P':
+			cli->progress = true;
 			break;
 		case 'w':
 			errno = 0;
@@ -164,7 +186,7 @@ read_command_line(CmkCli *cli, int which, int argc, char **argv)
 	int			c;
 
 	cli->sets = sets;
-	while ((c = getopt_long(argc, argv, "D:jw:f:c:o:", long_options, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, "D:jw:f:c:o:P", long_options, NULL)) != -1)
 	{
 		if (c == 'h')
 		{

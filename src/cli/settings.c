@@ -218,6 +218,13 @@ cmk_setting_is_on(const char *value)
 }
 
 int
+cmk_read_setting(const CmkCli *cli, const char *name, const char *deflt, char *buf, size_t size,
+				 CmkError *err)
+{
+	return setting(cli, name, deflt, buf, size, err);
+}
+
+int
 cmk_read_settings(const CmkCli *cli, CmkCliSettings *s, CmkError *err)
 {
 	char		timeout[64];

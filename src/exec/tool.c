@@ -13,6 +13,10 @@
  *		pg_rewind		reads the target's pg_wal/; what it copies from the source is
  *						written as it comes, sealed
  *		pg_resetwal		seals the segment that it makes
+ *		pg_receivewal	seals what it is sent, see receive.c
+ *		pg_basebackup	the same; the rest of a backup is written as it comes, sealed
+ *
+ * pg_verifybackup reads no WAL itself: it starts pg_waldump.
  *
  * Nothing of this library is visible to others: the server's module has functions of
  * the same names.
@@ -32,12 +36,34 @@
 #include "../seal/walpage.h"
 #include "../server/relfile.h"
 #include "../server/walfile.h"
+#include "receive.h"
 #include "tool.h"
 
+typedef enum ToolKind
+{
+	TOOL_OTHER = 0,				/* let alone */
+	TOOL_READS_ANY,				/* a segment in any directory */
+	TOOL_READS_DATADIR,			/* those of the data directory */
+	TOOL_RESETS,
+	TOOL_RECEIVES
+} ToolKind;
+
+static const struct
+{
+	const char *name;
+	ToolKind	kind;
+}			tools[] = {
+	{"pg_waldump", TOOL_READS_ANY},
+	{"pg_rewind", TOOL_READS_DATADIR},
+	{"pg_resetwal", TOOL_RESETS},
+	{"pg_receivewal", TOOL_RECEIVES},
+	{"pg_basebackup", TOOL_RECEIVES},
+};
+
+static ToolKind tool;
 static CmkWalConfig config;
+static char root_path[PATH_MAX + 32];
 static char wal_dir[PATH_MAX];
-static bool any_directory;		/* pg_waldump */
-static bool writes;				/* pg_resetwal */
 
 /* ---- which files ---- */
 
@@ -109,13 +135,13 @@ tool_opening(const char *path, int *flags, CmkSeamFile *file)
 	char		name[64];
 	CmkFileName parsed;
 
-	if (writes ? !(*flags & O_CREAT) || config.segment_size == 0 :
+	if (tool == TOOL_RESETS ? !(*flags & O_CREAT) || config.segment_size == 0 :
 		(*flags & O_ACCMODE) != O_RDONLY)
 		return 0;
 	snprintf(name, sizeof(name), "pg_wal/%s", base);
 	if (strlen(base) > 40 || cmk_filekind(name, &parsed) != CMK_FILE_WAL ||
-		(!any_directory && !is_in_wal_dir(path, base)) ||
-		(!writes && !take_segment_size(path)))
+		(tool != TOOL_READS_ANY && !is_in_wal_dir(path, base)) ||
+		(tool != TOOL_RESETS && !take_segment_size(path)))
 		return 0;
 	return cmk_walfile_opening(path, *flags, CMK_FILE_WAL, &parsed, file);
 }
@@ -166,6 +192,12 @@ never(void)
 }
 
 static bool
+on_receives(void)
+{
+	return tool == TOOL_RECEIVES;
+}
+
+static bool
 on_plain_refused(uint64_t pageaddr)
 {
 	(void) pageaddr;
@@ -196,7 +228,7 @@ on_log(const char *fmt,...)
 static const CmkWalHooks hooks = {
 	.opening = on_opening,
 	.await_root = on_await_root,
-	.receives = never,
+	.receives = on_receives,
 	.plain_refused = on_plain_refused,
 	.is_live = never,
 	.unopened = on_unopened,
@@ -221,19 +253,45 @@ open_roots(const CmkToolKey *key)
 	CmkError	err;
 	int			n = 0;
 
-	snprintf(path, sizeof(path), "%s/%s", key->datadir, CMK_ROOT_FILE_NAME);
+	snprintf(root_path, sizeof(root_path), "%s/%s", key->datadir, CMK_ROOT_FILE_NAME);
 	if (cmk_registry_create(&err) < 0 ||
-		cmk_rootfile_read(path, &rf, &err) < 0 ||
-		cmk_rootfile_verify(&rf, path, rf.sysid, key->root, &err) < 0 ||
-		cmk_rootfile_open_all(&rf, path, key->root, roots, &n, &err) < 0 ||
+		cmk_rootfile_read(root_path, &rf, &err) < 0 ||
+		cmk_rootfile_verify(&rf, root_path, rf.sysid, key->root, &err) < 0 ||
+		cmk_rootfile_open_all(&rf, root_path, key->root, roots, &n, &err) < 0 ||
 		cmk_registry_set_roots(roots, n, rf.current_root, &err) < 0 ||
 		cmk_walfile_init(&config, &hooks, &err) < 0)
 		fail(err.message);
 	cmk_cleanse(roots, sizeof(roots));
+	cmk_receive_init(&config, rf.sysid, root_path);
 	cmk_rootfile_free(&rf);
 	snprintf(path, sizeof(path), "%s/pg_wal", key->datadir);
 	if (realpath(path, wal_dir) == NULL)
 		wal_dir[0] = '\0';
+}
+
+static ToolKind
+tool_of_name(const char *name)
+{
+	size_t		i;
+
+	for (i = 0; i < sizeof(tools) / sizeof(tools[0]); i++)
+		if (strcmp(tools[i].name, name) == 0)
+			return tools[i].kind;
+	return TOOL_OTHER;
+}
+
+/* By the name by which it was called, or, if that is a link's, by its file's. */
+static ToolKind
+which_tool(void)
+{
+	char		path[PATH_MAX];
+	ssize_t		n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	ToolKind	kind = tool_of_name(program_invocation_short_name);
+
+	path[n > 0 ? n : 0] = '\0';
+	if (kind == TOOL_OTHER && strrchr(path, '/') != NULL)
+		kind = tool_of_name(strrchr(path, '/') + 1);
+	return kind;
 }
 
 __attribute__((constructor))
@@ -241,14 +299,12 @@ static void
 tool_starts(void)
 {
 	const char *fd_text = getenv(CMK_TOOL_ENV);
-	const char *name = program_invocation_short_name;
 	int			(*reg) (const CmkSeamOps *, CmkSeamReal *);
 	CmkToolKey	key;
 	int			fd;
 
-	any_directory = strcmp(name, "pg_waldump") == 0;
-	writes = strcmp(name, "pg_resetwal") == 0;
-	if (fd_text == NULL || !(any_directory || writes || strcmp(name, "pg_rewind") == 0))
+	tool = which_tool();
+	if (fd_text == NULL || tool == TOOL_OTHER)
 		return;
 	fd = atoi(fd_text);
 	if (pread(fd, &key, sizeof(key), 0) != sizeof(key) ||
@@ -257,8 +313,8 @@ tool_starts(void)
 	open_roots(&key);
 	cmk_cleanse(&key, sizeof(key));
 	*(void **) &reg = dlsym(RTLD_DEFAULT, "cmk_seam_register");
-	if (reg == NULL || reg(&ops, &cmk_real) < 0)
+	if (reg == NULL || reg(tool == TOOL_RECEIVES ? &cmk_receive_ops : &ops, &cmk_real) < 0)
 		fail("pg_cmk_seam.so is not in the process");
-	if (writes)
+	if (tool == TOOL_RESETS)
 		learn_segment_size();
 }

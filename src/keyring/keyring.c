@@ -580,19 +580,27 @@ cmk_keyring_temp_key(const CmkRelId *id, uint32_t backend,
 				   key, CMK_DEK_SIZE);
 }
 
+static const char *const file_key_label[CMK_FILE_KEYS] = {
+	"pg_cmk temporary files", "pg_cmk notifications", "pg_cmk query texts"
+};
+
+int
+cmk_keyring_derive(CmkFileKey which, const CmkRootKey *root, uint8_t key[CMK_DEK_SIZE])
+{
+	return cmk_kdf(root->key, sizeof(root->key), file_key_label[which],
+				   root->salt, sizeof(root->salt), key, CMK_DEK_SIZE);
+}
+
 int
 cmk_keyring_file_key(CmkFileKey which, uint32_t root_id,
 					 uint8_t key[CMK_DEK_SIZE])
 {
-	static const char *const label[CMK_FILE_KEYS] = {
-		"pg_cmk temporary files", "pg_cmk notifications", "pg_cmk query texts"
-	};
 	const CmkRootKey *root;
 	int			result;
 
 	if (which != CMK_KEY_STATEMENTS)
 		result = cmk_kdf(cmk_registry_ephemeral(), CMK_ROOT_KEY_SIZE,
-						 label[which], NULL, 0, key, CMK_DEK_SIZE);
+						 file_key_label[which], NULL, 0, key, CMK_DEK_SIZE);
 	else
 	{
 		root = cmk_registry_root_by_id(root_id);
@@ -601,8 +609,7 @@ cmk_keyring_file_key(CmkFileKey which, uint32_t root_id,
 			errno = ENOKEY;
 			return -1;
 		}
-		result = cmk_kdf(root->key, sizeof(root->key), label[which],
-						 root->salt, sizeof(root->salt), key, CMK_DEK_SIZE);
+		result = cmk_keyring_derive(which, root, key);
 	}
 	if (result < 0)
 		errno = EIO;

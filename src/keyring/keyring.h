@@ -129,4 +129,8 @@ typedef enum CmkFileKey
 extern int	cmk_keyring_file_key(CmkFileKey which, uint32_t root_id,
 								 uint8_t key[CMK_DEK_SIZE]);
 
+/* The last of them by a root that is at hand, without the registry.  0 or -1, key wiped. */
+extern int	cmk_keyring_derive(CmkFileKey which, const CmkRootKey *root,
+							   uint8_t key[CMK_DEK_SIZE]);
+
 #endif							/* CMK_KEYRING_H */

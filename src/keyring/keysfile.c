@@ -218,6 +218,8 @@ cmk_keysfile_open(const char *path, uint64_t sysid, bool create, CmkError *err)
 	strcpy(keys_name, path);
 
 	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 && errno == EROFS)	/* a backup that is only to be read */
+		fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT && create)
 		fd = create_file(sysid, err);
 	else if (fd < 0)
