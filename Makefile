@@ -8,8 +8,10 @@
 #	make installcheck           pg_regress tests against a running server that
 #	                            preloads pg_cmk, then t/*.pl on servers of their
 #	                            own; not as root (scripts/test does it all)
-#	make conformance            the server's own regression suite, both ways
-#	make conformance-recovery PG_SRC=DIR
+#	make conformance            the server's own regression suite, on a stock server
+#	                            and in both scopes (SCOPE=cluster: in one)
+#	make conformance-recovery PG_SRC=DIR [SCOPE=cluster] [SUITE=src/bin/pg_rewind]
+#	                            its recovery tests, or another of its TAP suites
 #	make bench
 #
 # The layers of the source tree are kept apart here too: only src/server (and

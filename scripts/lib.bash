@@ -139,6 +139,16 @@ start_cluster()
 	}
 }
 
+# await_all_sealed LOG: until the server that writes LOG, in scope cluster, has sealed
+# what it found plain when it started.
+await_all_sealed()
+{
+	await 120 grep -q 'every relation file of the cluster is sealed' "$1" || {
+		tail -n 30 "$1" >&2
+		die "the cluster is not wholly sealed in time"
+	}
+}
+
 stop_cluster()
 {
 	as_server "$bindir/pg_ctl" -D "$1" -s -w -m "${2:-fast}" stop

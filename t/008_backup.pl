@@ -285,4 +285,18 @@ is($node->safe_psql('postgres', 'SELECT (SELECT count(*) FROM t), (SELECT count(
 	'500|500', 'pages that pg_checksums has written are readable');
 $node->stop;
 
+# A cluster of which a user of the server's group may take backups: all that pg_cmk
+# makes in it can be read by that user, whatever the writer's umask.
+my $group = new_cmk_node('group', start => 0);
+chmod_recursive($group->data_dir, 0750, 0640);
+$group->start;
+$group->safe_psql('postgres',
+	'CREATE EXTENSION pg_cmk; CREATE TABLE t USING cmk_heap AS SELECT 1 AS id; CHECKPOINT');
+wait_wal_sealed($group);
+ok(-s $group->data_dir . "/pg_cmk/$_", "group access: there is pg_cmk/$_")
+  foreach 'root.json', 'keys', 'events', 'status.json';
+$group->stop;
+ok(check_mode_recursive($group->data_dir, 0750, 0640),
+	'... and every file can be read by the group');
+
 done_testing();

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../keyring/filemode.h"
 #include "../keyring/textfile.h"
 #include "autoconf.h"
 
@@ -148,7 +149,7 @@ mode_of_file(void)
 
 	if (stat(CMK_AUTOCONF_FILE, &st) == 0)
 		return st.st_mode & 07777;
-	return stat(".", &st) == 0 && (st.st_mode & S_IRGRP) != 0 ? 0640 : 0600;
+	return cmk_file_mode(CMK_AUTOCONF_FILE);
 }
 
 int

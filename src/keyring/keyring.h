@@ -26,9 +26,9 @@
 #define CMK_ROOT_FILE		"pg_cmk/root.json"
 
 /*
- * Opens the keys file, creating it (mode 0600, synced with its directory) if
- * create is set and it is missing.  A header that is damaged or of another
- * cluster is an error that names the file.  Only once per process image; later
+ * Opens the keys file, creating it (mode as filemode.h says, synced with its
+ * directory) if create is set and it is missing.  A header that is damaged or of
+ * another cluster is an error that names the file.  Only once per process image; later
  * calls do nothing.
  */
 extern int	cmk_keyring_open(const char *path, uint64_t sysid, bool create,

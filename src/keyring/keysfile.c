@@ -31,6 +31,7 @@
 
 #include "bytes.h"
 #include "crc32.h"
+#include "filemode.h"
 #include "keyring.h"
 #include "keysfile.h"
 
@@ -164,7 +165,8 @@ create_file(uint64_t sysid, CmkError *err)
 	fd = open(temp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return fail_io(err, "create");
-	if (write_at(fd, header, sizeof(header), 0) < 0 || fsync(fd) < 0 ||
+	if (fchmod(fd, cmk_file_mode(temp)) < 0 ||
+		write_at(fd, header, sizeof(header), 0) < 0 || fsync(fd) < 0 ||
 		rename(temp, keys_name) < 0 || sync_directory(keys_name) < 0)
 	{
 		fail_io(err, "create");

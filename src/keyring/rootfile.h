@@ -213,7 +213,8 @@ extern int	cmk_rootfile_print(CmkRootFile *rf,
 							   CmkError *err);
 
 /*
- * Replaces path by text, atomically and durably; mode 0600.  Callers serialise.
+ * Replaces path by text, atomically and durably; its mode is as filemode.h says.
+ * Callers serialise.
  * On failure (CMK_ERR_NO_SPACE, _PERMISSION, _IO) the old file is untouched and
  * the temporary one removed, with one exception: if only the last step, the
  * fsync of the directory, fails, the new file is in place but a crash of the

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "filemode.h"
 #include "rootfile_internal.h"
 #include "textfile.h"
 
@@ -66,7 +67,7 @@ cmk_rootfile_write(const char *path, const char *text, size_t len,
 		errno = ENAMETOOLONG;
 		return cmk_textfile_fail(err, "create", path);
 	}
-	if (cmk_textfile_write(tmp, text, len, 0600, true, err) < 0)
+	if (cmk_textfile_write(tmp, text, len, cmk_file_mode(path), true, err) < 0)
 		return -1;
 	if (rename(tmp, path) < 0)
 	{

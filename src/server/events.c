@@ -91,9 +91,9 @@ open_events(void)
 
 	if (rename_full() < 0)
 		return -1;
-	fd = open(CMK_EVENTS_FILE, flags, 0600);
+	fd = open(CMK_EVENTS_FILE, flags, pg_file_create_mode);
 	if (fd < 0 && errno == ENOENT && MakePGDirectory(CMK_DIR) == 0)
-		fd = open(CMK_EVENTS_FILE, flags, 0600);
+		fd = open(CMK_EVENTS_FILE, flags, pg_file_create_mode);
 	if (fd < 0)
 		return fail("open");
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))

@@ -22,6 +22,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "common/file_perm.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
@@ -107,7 +108,7 @@ write_temporary(const char *text)
 
 	/* one that is left over, whatever it is */
 	unlink(TEMPORARY_FILE);
-	fd = open(TEMPORARY_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = open(TEMPORARY_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, pg_file_create_mode);
 	if (fd < 0)
 		return false;
 	errno = 0;

@@ -159,6 +159,7 @@ written_synced_renamed_synced(void)
 	int			rc;
 
 	clean();
+	CHECK_INT(chmod(dir, 0700), 0);
 	rc = cmk_rootfile_write(path, example, EXAMPLE_LEN, &err);
 	umask(mask);
 	CHECK_INT(rc, 0);
@@ -172,6 +173,24 @@ written_synced_renamed_synced(void)
 	put_file(path, "old", 0600);
 	CHECK_INT(cmk_rootfile_write(path, example, EXAMPLE_LEN, &err), 0);
 	CHECK(file_is(path, example));
+}
+
+/* A user of the group who takes backups gets it too, whatever the umask. */
+static void
+as_readable_as_its_directory(void)
+{
+	CmkError	err;
+	struct stat st;
+	mode_t		mask = umask(0077);
+	int			rc;
+
+	clean();
+	CHECK_INT(chmod(dir, 0750), 0);
+	rc = cmk_rootfile_write(path, example, EXAMPLE_LEN, &err);
+	umask(mask);
+	CHECK_INT(rc, 0);
+	CHECK_INT(stat(path, &st), 0);
+	CHECK_INT(st.st_mode, S_IFREG | 0640);
 }
 
 static void
@@ -420,6 +439,7 @@ main(void)
 	snprintf(tmp, sizeof(tmp), "%s/root.json.tmp", dir);
 
 	RUN(written_synced_renamed_synced);
+	RUN(as_readable_as_its_directory);
 	RUN(signals_do_not_disturb);
 	RUN(a_failed_step_leaves_the_old_file);
 	RUN(a_failed_directory_sync_is_told);
