@@ -40,7 +40,7 @@ my @suite_texts = sort keys %suite_texts;
 # Files for people and tools to read; docs/coverage.md has them.
 my $text_files = qr{/(?:PG_VERSION|postmaster\.(?:opts|pid)|postgresql(?:\.auto)?\.conf|pg_hba\.conf|pg_ident\.conf
 	|backup_label(?:\.old)?|backup_manifest|tablespace_map|[0-9A-F]{24}\.[0-9A-F]{8}\.backup|[0-9A-F]{8}\.history
-	|pg_stat/pgstat\.stat|pg_cmk/(?:root\.json|events(?:\.\w+)?|status\.json)|pg_twophase/[0-9A-F]{8}|pg_replslot/\w+/state)$
+	|pg_stat/pgstat\.stat|pg_cmk/(?:root\.json|events(?:\.\w+)?|status\.json)|pg_replslot/\w+/state)$
 	# Names of system catalogs and of their indexes; two bits a transaction, which make U when all are committed.
 	|/pg_internal\.init$|/pg_xact/[0-9A-F]{4}$}x;
 

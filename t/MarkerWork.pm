@@ -29,11 +29,10 @@ use MarkerTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# Markers that may stand in clear, and where.  Names of files and of transactions, and
+# Markers that may stand in clear, and where.  Names of files, and
 # what the server keeps in text files for people to read.
 our %CLEAR = (
 	slot     => qr{/pg_replslot/\w+/state$|/pg_stat/pgstat\.stat$},
-	gid      => qr{/pg_twophase/[0-9A-F]+$|\.tar$},
 	autoconf => qr{/postgresql\.auto\.conf$|\.tar$},
 	label    => qr{/backup_label(\.old)?$|/[0-9A-F]{24}\.[0-9A-F]{8}\.backup$|\.tar$});
 

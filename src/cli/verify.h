@@ -18,6 +18,7 @@
 #ifndef CMK_VERIFY_H
 #define CMK_VERIFY_H
 
+#include "../keyring/keyring.h"
 #include "../keyring/rootfile.h"
 #include "../seal/page.h"
 #include "../seal/walpage.h"
@@ -161,9 +162,10 @@ extern bool cmk_verify_keys_has_generation(const uint8_t *page);
 extern CmkOpenResult cmk_verify_keys_open_page(const CmkVerify *v, uint8_t *page,
 											   uint32_t block, unsigned fork);
 
-/* The same with a page of WAL, and the head of a file of any length. */
+/* The same with a page of WAL, and the head of a file of any length that outlives a server. */
 extern bool cmk_verify_keys_open_wal(uint8_t *page);
-extern bool cmk_verify_keys_check_head(uint32_t root_id, const uint8_t *head);
+extern bool cmk_verify_keys_check_head(CmkFileKey which, uint32_t root_id,
+									   const uint8_t *head);
 
 /* Tablespaces that the keys file knows and the data directory does not. */
 extern void cmk_verify_keys_tablespaces(CmkVerify *v);

@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include "../keyring/damaged.h"
-#include "../keyring/keyring.h"
 #include "../keyring/keysfile.h"
 #include "../seal/kdf.h"
 #include "../seal/secret.h"
@@ -396,7 +395,7 @@ cmk_verify_keys_open_wal(uint8_t *page)
 }
 
 bool
-cmk_verify_keys_check_head(uint32_t root_id, const uint8_t *head)
+cmk_verify_keys_check_head(CmkFileKey which, uint32_t root_id, const uint8_t *head)
 {
 	const CmkRootKey *root = find_root(root_id);
 	CmkUnitHead parsed;
@@ -404,7 +403,7 @@ cmk_verify_keys_check_head(uint32_t root_id, const uint8_t *head)
 
 	if (root == NULL || !cmk_unit_head_read(head, &parsed))
 		return false;
-	ok = cmk_keyring_derive(CMK_KEY_STATEMENTS, root, secrets->key) == 0 &&
+	ok = cmk_keyring_derive(which, root, secrets->key) == 0 &&
 		cmk_xts_set_key(head_xts, secrets->key) == 0 &&
 		cmk_unit_head_check(head_xts, &parsed, head) == CMK_HEAD_OK;
 	cmk_cleanse(secrets->key, sizeof(secrets->key));

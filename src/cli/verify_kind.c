@@ -63,7 +63,7 @@ const CmkVerifyKind cmk_verify_kinds[CMK_VERIFY_KINDS] = {
 	[KIND_MAP] = {"relation map", CMK_VERIFY_CLEAR, "file numbers of catalogs"},
 	[KIND_CACHE] = {"relation cache", CMK_VERIFY_CLEAR, "descriptions of the server's own catalogs"},
 	[KIND_XACT] = {"transaction status", CMK_VERIFY_CLEAR, "numbers and times of transactions"},
-	[KIND_TWOPHASE] = {"prepared transactions", CMK_VERIFY_CLEAR, "identifiers, locks, invalidations; no rows"},
+	[KIND_TWOPHASE] = {"prepared transactions", CMK_VERIFY_UNITS, "identifiers, locks, invalidations; no rows"},
 	[KIND_SNAPSHOT] = {"exported snapshots", CMK_VERIFY_CLEAR, "numbers of transactions"},
 	[KIND_LOGICAL] = {"decoding state", CMK_VERIFY_CLEAR, "numbers of transactions, positions of rows"},
 	[KIND_SLOT] = {"replication slots", CMK_VERIFY_CLEAR, "names, LSNs"},
@@ -94,7 +94,6 @@ static const struct
 	{KIND_MAP, "(global|" DATABASE ")/pg_filenode\\.map"},
 	{KIND_CACHE, "(global|" DATABASE ")/pg_internal\\.init(\\.[0-9]+)?"},
 	{KIND_XACT, "(pg_xact|pg_subtrans|pg_multixact/members|pg_multixact/offsets|pg_commit_ts|pg_serial)/[0-9A-F]{4,8}"},
-	{KIND_TWOPHASE, "pg_twophase/[0-9A-F]{8}"},
 	{KIND_SNAPSHOT, "pg_snapshots/[0-9A-F]{8}-[0-9A-F]{8}-[0-9]+(\\.tmp)?"},
 	{KIND_LOGICAL, "pg_logical/(replorigin_checkpoint(\\.tmp)?|mappings/map-[-0-9a-f_A-F]+|snapshots/[-0-9A-F]+\\.snap(\\.[0-9]+\\.tmp)?)"},
 	{KIND_SLOT, "pg_replslot/[a-z0-9_]+(\\.tmp)?/state(\\.tmp)?"},
@@ -160,6 +159,8 @@ cmk_verify_kind(const char *path, CmkFileName *name)
 		case CMK_FILE_TEXTS:
 		case CMK_FILE_STATEMENTS:
 			return KIND_TEXTS;
+		case CMK_FILE_TWOPHASE:
+			return KIND_TWOPHASE;
 		case CMK_FILE_NOTIFY:
 			return KIND_NOTIFY;
 		case CMK_FILE_WAL:

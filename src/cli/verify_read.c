@@ -20,7 +20,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../keyring/keyring.h"
 #include "../seal/pagehead.h"
 #include "../seal/unit.h"
 #include "verify.h"
@@ -308,7 +307,9 @@ unit_head(Reading *r, const uint8_t *page, size_t len)
 	r->count->sealed++;
 	if (!is_zero(page + CMK_UNIT_HEAD_USED, len - CMK_UNIT_HEAD_USED))
 		unaccounted(r, 0, len - CMK_UNIT_HEAD_USED, "no rule knows what stands in its head");
-	if (head.root_id != 0 && r->v->opens && !cmk_verify_keys_check_head(head.root_id, page))
+	if (head.root_id != 0 && r->v->opens &&
+		!cmk_verify_keys_check_head(strncmp(r->path, "pg_twophase/", 12) == 0 ? CMK_KEY_TWOPHASE :
+									CMK_KEY_STATEMENTS, head.root_id, page))
 		cmk_verify_find(r->v, r->path, 0, true,
 						"does not open: it is damaged, or sealed under another key");
 }

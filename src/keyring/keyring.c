@@ -581,7 +581,8 @@ cmk_keyring_temp_key(const CmkRelId *id, uint32_t backend,
 }
 
 static const char *const file_key_label[CMK_FILE_KEYS] = {
-	"pg_cmk temporary files", "pg_cmk notifications", "pg_cmk query texts"
+	"pg_cmk temporary files", "pg_cmk notifications", "pg_cmk query texts",
+	"pg_cmk prepared transactions"
 };
 
 int
@@ -598,7 +599,7 @@ cmk_keyring_file_key(CmkFileKey which, uint32_t root_id,
 	const CmkRootKey *root;
 	int			result;
 
-	if (which != CMK_KEY_STATEMENTS)
+	if (which != CMK_KEY_STATEMENTS && which != CMK_KEY_TWOPHASE)
 		result = cmk_kdf(cmk_registry_ephemeral(), CMK_ROOT_KEY_SIZE,
 						 file_key_label[which], NULL, 0, key, CMK_DEK_SIZE);
 	else

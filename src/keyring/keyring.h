@@ -113,23 +113,24 @@ extern int	cmk_keyring_temp_key(const CmkRelId *id, uint32_t backend,
 /*
  * Keys for files of no relation.  Those of temporary files and notifications
  * live in memory only, derived from cmk_registry_ephemeral(); what
- * pg_stat_statements keeps over a restart has one derived from the root of that
- * number.  0, or -1 with errno: ENOKEY if that root is not open.  key is wiped or
+ * pg_stat_statements keeps over a restart, and prepared transactions, have one derived
+ * from the root of that number.  0, or -1 with errno: ENOKEY if that root is not open.  key is wiped or
  * untouched then.
  */
 typedef enum CmkFileKey
 {
 	CMK_KEY_TEMPORARY,
 	CMK_KEY_NOTIFY,
-	CMK_KEY_STATEMENTS
+	CMK_KEY_STATEMENTS,
+	CMK_KEY_TWOPHASE
 } CmkFileKey;
 
-#define CMK_FILE_KEYS	(CMK_KEY_STATEMENTS + 1)
+#define CMK_FILE_KEYS	(CMK_KEY_TWOPHASE + 1)
 
 extern int	cmk_keyring_file_key(CmkFileKey which, uint32_t root_id,
 								 uint8_t key[CMK_DEK_SIZE]);
 
-/* The last of them by a root that is at hand, without the registry.  0 or -1, key wiped. */
+/* The last two by a root that is at hand, without the registry.  0 or -1, key wiped. */
 extern int	cmk_keyring_derive(CmkFileKey which, const CmkRootKey *root,
 							   uint8_t key[CMK_DEK_SIZE]);
 

@@ -12,6 +12,7 @@
  *		base/pgsql_tmp/…, pg_tblspc/SPC/VERSION/pgsql_tmp/…
  *		pg_replslot/SLOT/xid-….spill, pg_notify/HEX
  *		pg_stat_tmp/pgss_query_texts.stat, pg_stat/pg_stat_statements.stat[.tmp]
+ *		pg_twophase/XXXXXXXX[.tmp]
  *
  *		pg_wal/TTTTTTTTLLLLLLLLSSSSSSSS[.partial], pg_wal/xlogtemp.PID
  *
@@ -252,6 +253,10 @@ cmk_filekind(const char *path, CmkFileName *name)
 		return slot_file(p);
 	if (take_word(&p, "pg_notify/"))
 		return notify_file(p, name);
+	if (take_word(&p, "pg_twophase/"))
+		return strspn(p, "0123456789ABCDEF") == 8 &&
+			(p[8] == '\0' || strcmp(p + 8, ".tmp") == 0) ?
+			CMK_FILE_TWOPHASE : CMK_FILE_OTHER;
 	if (strcmp(p, CMK_TEXTS_FILE) == 0)
 		return CMK_FILE_TEXTS;
 	if (take_word(&p, CMK_STATEMENTS_FILE) &&

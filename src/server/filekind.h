@@ -30,6 +30,7 @@ typedef enum CmkFileKind
 	CMK_FILE_SPILL,				/* pg_replslot/SLOT/xid-*.spill */
 	CMK_FILE_TEXTS,				/* query texts of pg_stat_statements */
 	CMK_FILE_STATEMENTS,		/* … and all it keeps, over a restart */
+	CMK_FILE_TWOPHASE,			/* pg_twophase/XID: a prepared transaction */
 	CMK_FILE_NOTIFY,			/* pg_notify/SEGMENT */
 	CMK_FILE_WAL,				/* a segment of WAL, also .partial */
 	CMK_FILE_WAL_TEMP			/* pg_wal/xlogtemp.N: will be a segment or a history */

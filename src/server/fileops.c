@@ -25,6 +25,7 @@ room(const CmkSeamFile *file)
 		case CMK_FILE_SPILL:
 		case CMK_FILE_TEXTS:
 		case CMK_FILE_STATEMENTS:
+		case CMK_FILE_TWOPHASE:
 			return &cmk_tempfile_ops;
 		case CMK_FILE_NOTIFY:
 			return &cmk_notifyfile_ops;

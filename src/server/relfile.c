@@ -472,6 +472,7 @@ relfile_opening(const char *path, int *flags, CmkSeamFile *file)
 		case CMK_FILE_SPILL:
 		case CMK_FILE_TEXTS:
 		case CMK_FILE_STATEMENTS:
+		case CMK_FILE_TWOPHASE:
 		case CMK_FILE_NOTIFY:
 			return 0;
 		case CMK_FILE_CONTROL:

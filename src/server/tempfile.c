@@ -1,6 +1,6 @@
 /*
  * tempfile.c
- *	  Files that live as long as the server at most.  See tempfile.h.
+ *	  Sealed files of any length.  See tempfile.h.
  *
  * What a file is sealed with is in its head (seal/unit.h), not in its name: so
  * processes that share a file need nothing but the file, a file can be renamed,
@@ -51,6 +51,13 @@ cmk_tempfile_init(const CmkTempHooks *h)
 	hooks = h;
 }
 
+/* Does it outlive the server, and so is sealed under a key that follows from a root? */
+static inline bool
+is_kept(int kind)
+{
+	return kind == CMK_FILE_STATEMENTS || kind == CMK_FILE_TWOPHASE;
+}
+
 static inline bool
 is_shared(const CmkSeamFile *file)
 {
@@ -80,8 +87,9 @@ unlock(int fd)
 static CmkXts *
 cipher(const CmkSeamFile *file)
 {
-	if (file->kind == CMK_FILE_STATEMENTS)
-		return cmk_keycache_get_file(CMK_KEY_STATEMENTS, file->slot);
+	if (is_kept(file->kind))
+		return cmk_keycache_get_file(file->kind == CMK_FILE_TWOPHASE ?
+									 CMK_KEY_TWOPHASE : CMK_KEY_STATEMENTS, file->slot);
 	return cmk_keycache_get_file(CMK_KEY_TEMPORARY, 0);
 }
 
@@ -98,7 +106,7 @@ write_head(CmkSeamFile *file, int fd)
 	size_t		done = 0;
 	ssize_t		w;
 
-	if (file->kind == CMK_FILE_STATEMENTS)
+	if (is_kept(file->kind))
 	{
 		root = cmk_registry_root();
 		if (root == NULL)
@@ -219,11 +227,11 @@ keep_length(CmkSeamFile *file, const CmkUnitFile *u)
 	}
 }
 
-/* Query texts are not left lying about in the postmaster, nor its children. */
+/* Texts are not left lying about in the postmaster, nor its children. */
 static void
 end(const CmkSeamFile *file, int fd)
 {
-	if (file->kind == CMK_FILE_STATEMENTS || file->kind == CMK_FILE_TEXTS)
+	if (is_kept(file->kind) || file->kind == CMK_FILE_TEXTS)
 		cmk_unitfile_forget();
 	if (is_shared(file))
 		unlock(fd);
@@ -423,6 +431,7 @@ temp_opening(const char *path, int *flags, CmkSeamFile *file)
 			file->segno = name.segno;
 			break;
 		case CMK_FILE_STATEMENTS:
+		case CMK_FILE_TWOPHASE:
 			if ((*flags & O_ACCMODE) != O_RDONLY && !hooks->configured())
 				return 0;
 			break;
@@ -444,8 +453,8 @@ temp_opening(const char *path, int *flags, CmkSeamFile *file)
 }
 
 /*
- * A plain file of pg_stat_statements is one from before there was a key; it is
- * read as it is, once, and removed.
+ * A plain file of pg_stat_statements, or of a prepared transaction, is one from before
+ * there was a key; it is read as it is, and removed in time.
  */
 static bool
 is_plain(const CmkSeamFile *file, int fd, off_t size)
@@ -453,7 +462,7 @@ is_plain(const CmkSeamFile *file, int fd, off_t size)
 	uint8_t		buf[CMK_UNIT_HEAD_USED];
 	CmkUnitHead head;
 
-	return file->kind == CMK_FILE_STATEMENTS && size > 0 &&
+	return is_kept(file->kind) && size > 0 &&
 		(cmk_real.pread(fd, buf, sizeof(buf), 0) != sizeof(buf) ||
 		 !cmk_unit_head_read(buf, &head));
 }

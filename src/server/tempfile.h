@@ -1,6 +1,7 @@
 /*
  * tempfile.h
- *	  Files that live as long as the server at most, on their way to the disk.
+ *	  Files of any length, on their way to the disk: those that live as long as the
+ *	  server at most, and some that outlive it.
  *
  * These are the functions that the seam calls for
  *
@@ -9,6 +10,8 @@
  *	- what logical decoding spills of large transactions;
  *	- the query texts of pg_stat_statements, and the file in which it keeps them
  *	  while the server is down;
+ *	- prepared transactions that a checkpoint met, with the identifiers that the
+ *	  application gave them;
  *	- pg_notify, whose pages are as long as the server's and need no more.
  *
  * All but the last are sealed files of any length (unitfile.h), a head longer on
@@ -23,7 +26,7 @@
 typedef struct CmkTempHooks
 {
 	/*
-	 * Must what pg_stat_statements keeps be sealed?  False: no key is configured.
+	 * Must what outlives the server be sealed?  False: no key is configured.
 	 */
 	bool		(*configured) (void);
 } CmkTempHooks;

@@ -71,6 +71,8 @@ static const Hit hits[] = {
 	OTHER("pg_stat_tmp/pgss_query_texts.stat", CMK_FILE_TEXTS),
 	OTHER("pg_stat/pg_stat_statements.stat", CMK_FILE_STATEMENTS),
 	OTHER("pg_stat/pg_stat_statements.stat.tmp", CMK_FILE_STATEMENTS),
+	OTHER("pg_twophase/000002F1", CMK_FILE_TWOPHASE),
+	OTHER("pg_twophase/000002F1.tmp", CMK_FILE_TWOPHASE),
 	{"pg_notify/0000", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0, 0, 0, 0, 0}},
 	{"pg_notify/1A2F", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0x1a2f, 0, 0, 0, 0}},
 	{"pg_notify/12345", CMK_FILE_NOTIFY, {{0, 0, 0}, 0, 0x12345, 0, 0, 0, 0}},
@@ -178,6 +180,10 @@ static const char *const misses[] = {
 	"pg_stat_tmp/",
 	"pg_stat/pgstat.stat",
 	"pg_stat/pg_stat_statements.stat.tmp2",
+	"pg_twophase/000002f1",
+	"pg_twophase/000002F1.tmp2",
+	"pg_twophase/000002F10",
+	"pg_twophase/0002F1",
 	"pg_notify/000",
 	"pg_notify/000G",
 	"pg_notify/123456789",
@@ -443,7 +449,8 @@ check_prefix(const char *path, size_t len)
 		if (strstr(copy, "/pgsql_tmp/") == NULL)
 			rc = unit_fail(__FILE__, __LINE__, "\"%s\" is of kind %d", copy, kind);
 	}
-	else if (kind == CMK_FILE_NOTIFY || kind == CMK_FILE_STATEMENTS)
+	else if (kind == CMK_FILE_NOTIFY || kind == CMK_FILE_STATEMENTS ||
+			 kind == CMK_FILE_TWOPHASE)
 	{
 		if (len < strlen("pg_notify/0000"))
 			rc = unit_fail(__FILE__, __LINE__, "\"%s\" is of kind %d", copy, kind);

@@ -822,16 +822,13 @@ texts_made_anew(void)
 /* ---- what outlives the server ---- */
 
 static void
-statements_under_the_root(void)
+kept_under_the_root(const char *path)
 {
-	const char *path = CMK_STATEMENTS_FILE;
 	CmkRootKey	roots[2];
 	CmkRootKey	root = *cmk_registry_root();
 	File		t;
 	int			fd;
 
-	CHECK(cmk_file_ops.streams(path) && cmk_file_ops.streams(names[3]) &&
-		  !cmk_file_ops.streams(names[0]) && !cmk_file_ops.streams("base/5/16384"));
 	unlink(path);
 	CHECK_INT(file_open(&t, path, O_WRONLY | O_CREAT | O_TRUNC), 0);
 	CHECK_INT(WRITE(&t, MARK MARK, 32), 32);
@@ -856,7 +853,7 @@ statements_under_the_root(void)
 	CHECK(READ(&t, got, 100) == -1 && errno == ENOKEY);
 	file_close(&t);
 	errno = 0;
-	CHECK(file_open(&t, names[4], O_WRONLY | O_CREAT | O_TRUNC) == -1 && errno == ENOKEY);
+	CHECK(file_open(&t, path, O_WRONLY | O_CREAT | O_TRUNC) == -1 && errno == ENOKEY);
 
 	/* no key configured: a plain file, read as such also when there is one again */
 	configured = false;
@@ -873,6 +870,29 @@ statements_under_the_root(void)
 	CHECK_INT(read(fd, got, 100), 5);
 	close(fd);
 	CHECK_INT(cmk_registry_set_roots(&root, 1, root.id, NULL), 0);
+}
+
+static void
+statements_under_the_root(void)
+{
+	CHECK(cmk_file_ops.streams(CMK_STATEMENTS_FILE) && cmk_file_ops.streams(names[3]) &&
+		  !cmk_file_ops.streams(names[0]) && !cmk_file_ops.streams("base/5/16384"));
+	kept_under_the_root(CMK_STATEMENTS_FILE);
+}
+
+static void
+prepared_transactions_under_the_root(void)
+{
+	static const char path[] = "pg_twophase/000002F1";
+	uint8_t		key[2][CMK_DEK_SIZE];
+
+	CHECK(mkdir("pg_twophase", 0700) == 0 && !cmk_file_ops.streams(path));
+	kept_under_the_root(path);
+	unlink(path);
+	rmdir("pg_twophase");
+	CHECK_INT(cmk_keyring_file_key(CMK_KEY_STATEMENTS, cmk_registry_root()->id, key[0]), 0);
+	CHECK_INT(cmk_keyring_file_key(CMK_KEY_TWOPHASE, cmk_registry_root()->id, key[1]), 0);
+	CHECK(memcmp(key[0], key[1], CMK_DEK_SIZE) != 0);
 }
 
 /* ---- notifications ---- */
@@ -1012,6 +1032,7 @@ main(void)
 	RUN(texts_of_several_processes);
 	RUN(texts_made_anew);
 	RUN(statements_under_the_root);
+	RUN(prepared_transactions_under_the_root);
 	RUN(notifications);
 	RUN(nothing_survives_a_new_start);
 	return unit_done();

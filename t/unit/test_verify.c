@@ -61,8 +61,9 @@ cmk_verify_keys_open_wal(uint8_t *page)
 }
 
 bool
-cmk_verify_keys_check_head(uint32_t root_id, const uint8_t *head)
+cmk_verify_keys_check_head(CmkFileKey which, uint32_t root_id, const uint8_t *head)
 {
+	(void) which;
 	(void) root_id;
 	(void) head;
 	return play_wal;
