@@ -149,6 +149,12 @@ LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION seal_database()
 IS 'has a worker seal all relations of this database and the shared ones in place; returns how many relation files became sealed';
 
+CREATE FUNCTION rotate_dek(relation regclass) RETURNS bigint
+AS 'MODULE_PATHNAME', 'cmk_rotate_dek'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION rotate_dek(regclass)
+IS 'gives a relation, its TOAST table and indexes new data keys and seals their pages under them; returns how many pages; not undone by a rollback';
+
 CREATE FUNCTION get_progress(
 	OUT pid int, OUT datid oid, OUT datname name, OUT relid oid, OUT phase text,
 	OUT blocks_total bigint, OUT blocks_done bigint, OUT blocks_sealed bigint,
@@ -162,8 +168,10 @@ COMMENT ON VIEW progress IS 'who seals in place now, and how far they are';
 
 REVOKE ALL ON FUNCTION seal(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION seal_database() FROM PUBLIC;
+REVOKE ALL ON FUNCTION rotate_dek(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION get_progress() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION seal(regclass) TO cmk_admin;
 GRANT EXECUTE ON FUNCTION seal_database() TO cmk_admin;
+GRANT EXECUTE ON FUNCTION rotate_dek(regclass) TO cmk_admin;
 GRANT EXECUTE ON FUNCTION get_progress() TO pg_monitor, cmk_admin;
 GRANT SELECT ON progress TO pg_monitor, cmk_admin;

@@ -10,64 +10,14 @@
 use strict;
 use warnings;
 
-use File::Copy qw(copy);
 use FindBin;
 use lib $FindBin::RealBin;
 
 use CmkTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use SealTest;
 use Test::More;
-
-my $dir = PostgreSQL::Test::Utils::tempdir('tear');
-my $tear = "$dir/tear.so";
-my $control = "$dir/control";
-system_or_bail('gcc', '-O1', '-w', '-shared', '-fPIC', '-o', $tear,
-	"$FindBin::RealBin/modules/tear.c", '-ldl');
-
-my $columns = '(id int PRIMARY KEY, v text, big text)';
-
-# A plain table with all that may belong to it; its rows follow from @_.
-sub make_table
-{
-	my ($node, $db, $table, $marker, $rows, %opt) = @_;
-	my $persistence = $opt{unlogged} ? 'UNLOGGED' : '';
-
-	$node->safe_psql($db, qq{
-		CREATE $persistence TABLE $table $columns USING heap;
-		ALTER TABLE $table ALTER big SET STORAGE EXTERNAL;
-		INSERT INTO $table SELECT g, '$marker' || g, repeat('$marker', 150) FROM generate_series(1, $rows) g;
-		CREATE INDEX ON $table USING hash (v);
-		CREATE INDEX ON $table USING gin (to_tsvector('simple', v));
-		CREATE INDEX ON $table USING gist (point(id, id));
-		CREATE INDEX ON $table USING spgist (v);
-		CREATE INDEX ON $table USING brin (id);
-		DELETE FROM $table WHERE id % 10 = 0;
-		INSERT INTO $table SELECT g, '$marker' || g, repeat('$marker', 150) FROM generate_series(10, $rows, 10) g;
-		VACUUM ANALYZE $table;
-		CHECKPOINT});
-	return;
-}
-
-# What is wrong with a table's rows, read by every way.
-sub row_faults
-{
-	my ($node, $db, $table, $marker, $rows) = @_;
-	my $got = $node->safe_psql($db, qq{
-		SELECT count(*), count(DISTINCT id), bool_and(v = '$marker' || id), bool_and(big = repeat('$marker', 150))
-		FROM $table;
-		SET enable_seqscan = off;
-		SELECT count(*) FROM $table WHERE v = '$marker' || '7';
-		SELECT count(*) FROM $table WHERE to_tsvector('simple', v) @@ to_tsquery('simple', '${marker}8');
-		SELECT count(*) FROM $table WHERE point(id, id) <@ box '((5,5),(9,9))';
-		SELECT count(*) FROM $table WHERE v ^@ '${marker}77';
-		SELECT count(bt_index_check(indexrelid, true)) > 0 FROM pg_index JOIN pg_class c ON c.oid = indexrelid
-			WHERE indrelid = '$table'::regclass AND relam = 403;
-		SELECT count(*) = 0 FROM verify_heapam('$table')});
-	my $want = "$rows|$rows|t|t\n1\n1\n5\n";
-
-	return $got =~ /^\Q$want\E[1-9]\d*\nt\nt$/ ? '' : "$table: $got";
-}
 
 # ---- what it does ----
 
@@ -88,13 +38,8 @@ $node->safe_psql('postgres', qq{
 	CHECKPOINT});
 ok(scalar(marker_files($node, $marker)) > 5, 'control: all of this is plain');
 
-my $standby = PostgreSQL::Test::Cluster->new('standby');
 $node->backup('b');
-$standby->init_from_backup($node, 'b', has_streaming => 1);
-copy($node->basedir . '/kek.pem', $standby->basedir . '/kek.pem');
-chmod 0600, $standby->basedir . '/kek.pem';
-$standby->append_conf('postgresql.conf',
-	"pg_cmk.key = 'file://" . $standby->basedir . "/kek.pem'");
+my $standby = copy_of($node, 'standby', 'b', has_streaming => 1);
 $standby->start;
 
 my $sealed = $node->safe_psql('postgres', q{SELECT cmk.seal('t')});
@@ -181,33 +126,7 @@ $standby->stop;
 
 # ---- torn writes ----
 
-sub set_control
-{
-	my ($what, $pass, $sectors) = @_;
-	write_control(pack('V4', $what, $pass, $sectors, 0));
-	return;
-}
-
-sub write_control
-{
-	my ($bytes) = @_;
-	open(my $fh, '+<', $control) or die "$control: $!";
-	binmode $fh;
-	syswrite($fh, $bytes);
-	close $fh;
-	return;
-}
-
-sub start_torn
-{
-	my ($n) = @_;
-	local $ENV{LD_PRELOAD} = $tear;
-	local $ENV{TEAR_CONTROL} = $control;
-	$n->start;
-	return;
-}
-
-append_to_file($control, pack('V4', 0, 0, 0, 0));
+my $tear = new_tear();
 foreach my $checksums (1, 0)
 {
 	my $torn = new_cmk_node("torn$checksums", checksums => $checksums,
@@ -222,38 +141,35 @@ foreach my $checksums (1, 0)
 		my $mark = new_marker();
 		my $table = "t$sectors";
 
-		set_control(0, 0, 0);
-		start_torn($torn);
+		$tear->tear(0, 0, 0);
+		$tear->start($torn);
 		make_table($torn, 'postgres', $table, $mark, 200);
 		# Rows after the checkpoint, whose pages are on disk; then hint bits alone.
 		$torn->safe_psql('postgres', qq{
 			UPDATE $table SET id = id WHERE id % 3 = 0; SELECT count(*) FROM $table;
 			CHECKPOINT; SELECT count(*) FROM $table});
-		set_control(1, int(rand(60)), $sectors);
+		$tear->tear(1, int(rand(60)), $sectors);
 		$torn->psql('postgres', qq{SELECT cmk.seal('$table')}, timed_out => \my $timed_out, timeout => 60);
-		my $done = (unpack('V4', read_bytes($control, 0, 16)))[3];
+		my $done = $tear->done;
 		push @faults, "$table: no write was torn" unless $done;
-		wait_until('the server is down', sub { !-e $torn->data_dir . '/postmaster.pid' || !kill(0, (split /\n/, slurp_file($torn->data_dir . '/postmaster.pid'))[0]) });
-		$torn->_update_pid(0);
+		$tear->wait_down($torn);
 		$pages += $done;
-		set_control(0, 0, 0);
+		$tear->tear(0, 0, 0);
 		# Every other time recovery's own writes are torn as well.
 		if ($sectors % 2)
 		{
-			set_control(1, int(rand(5)), 16 - $sectors);
-			local $ENV{LD_PRELOAD} = $tear;
-			local $ENV{TEAR_CONTROL} = $control;
-			if (!$torn->start(fail_ok => 1))
-			{
-				wait_until('the server is down', sub { !-e $torn->data_dir . '/postmaster.pid' });
-			}
-			else
+			$tear->tear(1, int(rand(5)), 16 - $sectors);
+			if ($tear->start($torn, fail_ok => 1))
 			{
 				$torn->stop('immediate');
 			}
-			set_control(0, 0, 0);
+			else
+			{
+				$tear->wait_down($torn);
+			}
+			$tear->tear(0, 0, 0);
 		}
-		start_torn($torn);
+		$tear->start($torn);
 		push @faults, row_faults($torn, 'postgres', $table, $mark, 200) || ();
 		$torn->safe_psql('postgres', qq{SELECT cmk.seal('$table'); CHECKPOINT});
 		push @faults, sealed_faults($torn, 'postgres', $table) || ();
@@ -278,12 +194,7 @@ $busy->command_ok([ 'pgbench', '-i', '-q', '-s', $scale, '-p', $busy->port, '-h'
 	'pgbench -i');
 make_table($busy, 'postgres', 'still', $marker, 1000);
 $busy->backup('b');
-my $copy = PostgreSQL::Test::Cluster->new('copy');
-$copy->init_from_backup($busy, 'b', has_streaming => 1);
-copy($busy->basedir . '/kek.pem', $copy->basedir . '/kek.pem');
-chmod 0600, $copy->basedir . '/kek.pem';
-$copy->append_conf('postgresql.conf',
-	"pg_cmk.key = 'file://" . $copy->basedir . "/kek.pem'\nhot_standby = on");
+my $copy = copy_of($busy, 'copy', 'b', has_streaming => 1);
 $copy->start;
 
 my @tables = ('pgbench_accounts', 'pgbench_branches', 'pgbench_tellers', 'pgbench_history', 'still', 'pg_statistic', 'pg_class', 'pg_attribute');
@@ -335,11 +246,7 @@ for (my $round = 1; $round <= $rounds; $round++)
 		$copy->start;
 	}
 	$_->kill_kill foreach $pgbench, $sealing;
-	my $sums = $busy->safe_psql('postgres', q{
-		SELECT (SELECT count(*) FROM pgbench_accounts), (SELECT sum(abalance) FROM pgbench_accounts) - (SELECT sum(bbalance) FROM pgbench_branches),
-			(SELECT sum(tbalance) FROM pgbench_tellers) - (SELECT sum(bbalance) FROM pgbench_branches),
-			(SELECT coalesce(sum(delta), 0) FROM pgbench_history) - (SELECT sum(bbalance) FROM pgbench_branches)});
-	push @faults, "round $round: $sums" if $sums ne ($scale * 100000) . '|0|0|0';
+	push @faults, "round $round: $_" foreach sums_fault($busy, $scale) || ();
 	push @faults, "round $round: " . $_ foreach row_faults($busy, 'postgres', 'still', $marker, 1000) || ();
 	push @faults, "round $round: an index" if $busy->safe_psql('postgres', q{
 		SELECT count(bt_index_check(indexrelid, true)) FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE relam = 403}) < 50;

@@ -26,7 +26,6 @@
 #include "verify.h"
 
 #define MAX_GENERATIONS	16		/* that a page can tell apart */
-#define UNMET			15		/* instead of one: sealed by a write, under the first key */
 #define READ_RECORDS	64
 
 typedef struct Record
@@ -362,7 +361,7 @@ cmk_verify_keys_has_generation(const uint8_t *page)
 	for (i = 0; i < last_dek.known; i++)
 		if (last_generation[i] == generation)
 			return true;
-	return generation == UNMET;
+	return false;
 }
 
 CmkOpenResult
@@ -373,7 +372,7 @@ cmk_verify_keys_open_page(const CmkVerify *v, uint8_t *page, uint32_t block, uns
 	int			i;
 
 	for (i = 0; i < last_dek.known && result == CMK_OPEN_NOT_SANE; i++)
-		if (last_generation[i] == generation || generation == UNMET)
+		if (last_generation[i] == generation)
 			result = cmk_page_open(last_xts[i], page, block, fork, v->control.checksums);
 	return result;
 }

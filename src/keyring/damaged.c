@@ -18,7 +18,7 @@
 /* Where a record says whose it is. */
 #define OFF_ROOT		8
 #define OFF_ID			12
-#define ID_SIZE			12
+#define ID_SIZE			14		/* with the generation */
 
 /*
  * Decodes a record that was read from the file.  A base backup may have copied

@@ -214,6 +214,24 @@ cmk_keycache_get_file(CmkFileKey which, uint32_t root_id)
 }
 
 void
+cmk_keycache_sweep(void)
+{
+	int			i,
+				j;
+
+	for (i = 0; i < SETS; i++)
+		for (j = 0; j < WAYS; j++)
+		{
+			CacheEntry *e = &cache[i][j];
+			CmkDekRef	ref = {e->key.slot, e->key.version};
+
+			if (e->key.version != 0 && e->key.slot != TEMPORARY &&
+				!cmk_registry_read(&ref, NULL, NULL))
+				forget(e);
+		}
+}
+
+void
 cmk_keycache_wipe(void)
 {
 	int			i,

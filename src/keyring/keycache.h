@@ -33,6 +33,12 @@ extern CmkXts *cmk_keycache_get_temp(const CmkRelId *id, uint32_t backend);
  */
 extern CmkXts *cmk_keycache_get_file(CmkFileKey which, uint32_t root_id);
 
+/*
+ * Wipes the contexts of this process whose DEK is gone or was replaced; for when the
+ * registry's epoch has moved.
+ */
+extern void cmk_keycache_sweep(void);
+
 /* Wipes every context of this process. */
 extern void cmk_keycache_wipe(void);
 

@@ -97,10 +97,43 @@ lookup(const CmkRelId *id, uint32_t *slot, CmkDekInfo *info, uint8_t *dek)
 	return true;
 }
 
+/* The same of the generation that is this one modulo 16. */
+static bool
+lookup_generation(const CmkRelId *id, unsigned generation, uint32_t *slot,
+				  CmkDekInfo *info, uint8_t *dek)
+{
+	CmkDekRef	ref;
+
+	if (!cmk_registry_find_generation(id, generation, &ref) ||
+		!cmk_registry_read(&ref, info, dek))
+		return false;
+	*slot = ref.slot;
+	return true;
+}
+
+/* The slots of all generations of id, the newest last; how many. */
+static int
+generations_of(const CmkRelId *id, uint32_t slots[CMK_GENERATIONS])
+{
+	CmkDekInfo	info;
+	uint32_t	newest;
+	uint32_t	slot;
+	unsigned	g;
+	int			n = 0;
+
+	if (!lookup(id, &newest, &info, NULL))
+		return 0;
+	for (g = 0; g < CMK_GENERATIONS; g++)
+		if (lookup_generation(id, g, &slot, &info, NULL) && slot != newest)
+			slots[n++] = slot;
+	slots[n++] = newest;
+	return n;
+}
+
 /* ---- load ---- */
 
 /*
- * Two records claim one relation: true if the one that is in the registry gave
+ * Two records claim one generation of a relation: true if the one that is in the registry gave
  * way and was noted as damaged.
  */
 static bool
@@ -147,7 +180,8 @@ load_record(uint32_t slot, uint8_t *record, CmkError *err)
 		cmk_damaged_note(slot, record, true);
 		return 0;
 	}
-	if (lookup(&info.id, &other, &old, NULL) && !gives_way(other, &old, &info))
+	if (lookup_generation(&info.id, info.generation, &other, &old, NULL) &&
+		!gives_way(other, &old, &info))
 		cmk_damaged_note(slot, record, true);
 	else
 		rc = cmk_registry_insert(slot, &info, dek, err);
@@ -214,7 +248,8 @@ cmk_keyring_reread_damaged(CmkError *err)
 		if (cmk_damaged_decode(record, &info, NULL) < 0 ||
 			info.state == CMK_DEK_FREE ||
 			cmk_registry_root_by_id(info.root_id) == NULL ||
-			(lookup(&info.id, &other, &old, NULL) && other == slot))
+			(lookup_generation(&info.id, info.generation, &other, &old, NULL) &&
+			 other == slot))
 			continue;
 		cmk_registry_forget_damaged(slot + 1);
 		if (load_record(slot, record, err) < 0)
@@ -235,7 +270,7 @@ microseconds_now(void)
 	return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-/* Makes a DEK for info, all of which but birth id and creation time is set. */
+/* Makes a DEK for info, all of which but the birth id is set. */
 static int
 fill_slot(uint32_t slot, CmkDekInfo *info, uint8_t *image, CmkError *err)
 {
@@ -245,7 +280,6 @@ fill_slot(uint32_t slot, CmkDekInfo *info, uint8_t *image, CmkError *err)
 
 	if (cmk_keysfile_extend(slot, err) < 0)
 		return -1;
-	info->created = microseconds_now();
 	if (cmk_random_key(dek, sizeof(dek)) < 0 ||
 		cmk_random_public(&info->birth_id, sizeof(info->birth_id)) < 0)
 	{
@@ -264,8 +298,8 @@ fill_slot(uint32_t slot, CmkDekInfo *info, uint8_t *image, CmkError *err)
 }
 
 static int
-new_dek(const CmkRelId *id, uint16_t flags, uint64_t birth_lsn,
-		uint8_t *image, CmkError *err)
+new_dek(const CmkRelId *id, uint16_t generation, uint16_t flags,
+		uint64_t birth_lsn, int64_t created, uint8_t *image, CmkError *err)
 {
 	const CmkRootKey *root = cmk_registry_root();
 	CmkDekInfo	info;
@@ -280,9 +314,10 @@ new_dek(const CmkRelId *id, uint16_t flags, uint64_t birth_lsn,
 	info.id = *id;
 	info.state = CMK_DEK_LIVE;
 	info.flags = flags;
-	info.generation = 1;
+	info.generation = generation;
 	info.root_id = root->id;
 	info.birth_lsn = birth_lsn;
+	info.created = created;
 	if (fill_slot(slot, &info, image, err) < 0)
 	{
 		cmk_registry_unreserve(slot);
@@ -323,7 +358,7 @@ cmk_keyring_birth(const CmkRelId *id, uint16_t flags, uint64_t birth_lsn,
 
 	*is_new = false;
 	if (!lookup(id, &slot, &info, dek))
-		rc = new_dek(id, flags, birth_lsn, image, err);
+		rc = new_dek(id, 1, flags, birth_lsn, microseconds_now(), image, err);
 	else if (info.state == CMK_DEK_LIVE)
 	{
 		rc = encode(&info, dek, image, err);
@@ -341,9 +376,45 @@ cmk_keyring_birth(const CmkRelId *id, uint16_t flags, uint64_t birth_lsn,
 	return rc;
 }
 
+/* ---- another generation ---- */
+
+CmkRotation
+cmk_keyring_rotate(const CmkRelId *id, uint64_t birth_lsn, int64_t created,
+				   uint8_t image[CMK_RECORD_SIZE], CmkError *err)
+{
+	CmkDekInfo	info;
+	CmkDekInfo	other;
+	uint8_t		dek[CMK_DEK_SIZE];
+	uint32_t	slot;
+	CmkRotation result = CMK_ROTATION_FAILED;
+
+	if (!lookup(id, &slot, &info, dek) || info.state != CMK_DEK_LIVE)
+		cmk_fail(err, CMK_ERR_NOT_FOUND,
+				 "there is no key for relation %u/%u/%u", id->spc, id->db, id->rel);
+	else if (!(info.flags & CMK_DEK_WHOLE))
+		cmk_fail(err, CMK_ERR_CONFIG,
+				 "relation %u/%u/%u has plain pages", id->spc, id->db, id->rel);
+	else if (cmk_registry_has_older(id))
+	{
+		if (encode(&info, dek, image, err) == 0)
+			result = CMK_ROTATION_GOES_ON;
+	}
+	else if (info.generation == UINT16_MAX)
+		cmk_fail(err, CMK_ERR_LIMIT,
+				 "relation %u/%u/%u has had as many keys as it can have",
+				 id->spc, id->db, id->rel);
+	else if (lookup_generation(id, info.generation + 1u, &slot, &other, NULL))
+		result = CMK_ROTATION_MUST_WAIT;
+	else if (new_dek(id, info.generation + 1, CMK_DEK_WHOLE, birth_lsn,
+					 created, image, err) == 0)
+		result = CMK_ROTATION_BEGINS;
+	cmk_cleanse(dek, sizeof(dek));
+	return result;
+}
+
 /* ---- replay ---- */
 
-/* A record for a relation of which the registry knows nothing. */
+/* A record for a relation, or a generation, of which the registry knows nothing. */
 static int
 replay_new(const CmkDekInfo *info, const uint8_t *dek, const uint8_t *image,
 		   CmkError *err)
@@ -371,11 +442,77 @@ replay_new(const CmkDekInfo *info, const uint8_t *dek, const uint8_t *image,
 	return cmk_registry_insert(slot, info, dek, err);
 }
 
+/* Overwrites a record with zeros, then frees its slot. */
+static int
+erase_slot(uint32_t slot, CmkError *err)
+{
+	static const uint8_t zero[CMK_RECORD_SIZE];
+
+	if (cmk_keysfile_write(slot, zero, err) < 0)
+		return -1;
+	cmk_registry_remove(slot);
+	return 0;
+}
+
+/* Erases the generations of id but the newest.  How many, or -1. */
+static int
+erase_older(const CmkRelId *id, CmkError *err)
+{
+	uint32_t	slots[CMK_GENERATIONS];
+	int			n = generations_of(id, slots);
+	int			i;
+
+	for (i = 0; i < n - 1; i++)
+		if (erase_slot(slots[i], err) < 0)
+			return -1;
+	return n > 0 ? n - 1 : 0;
+}
+
+#define PLACE_NEW		0		/* a slot of its own */
+#define PLACE_FOUND		1		/* in *slot */
+#define PLACE_NONE		2		/* nowhere: it is of no use any more */
+
+/*
+ * Where a record that came with WAL belongs.  A relation that is dead begins anew,
+ * and what was known of it is forgotten.  Of one that lives a generation may come
+ * that is behind the newest: replay began early, and will end it again, but
+ * until then there may be pages under it.  Only if a newer one with the same number
+ * in a page is known, then there are none: that one came when it was gone.
+ */
+static int
+find_place(const CmkDekInfo *info, uint32_t *slot, CmkError *err)
+{
+	CmkDekInfo	newest;
+	CmkDekInfo	same;
+	uint32_t	same_slot;
+
+	if (!lookup(&info->id, slot, &newest, NULL))
+		return PLACE_NEW;
+	if (newest.state == CMK_DEK_DEAD)
+		return erase_older(&info->id, err) < 0 ? -1 : PLACE_FOUND;
+	if (!lookup_generation(&info->id, info->generation, &same_slot, &same, NULL))
+		return PLACE_NEW;
+	if (same.generation == info->generation)
+	{
+		*slot = same_slot;
+		return PLACE_FOUND;
+	}
+	if (same.generation > info->generation)
+		return PLACE_NONE;
+	if (same.state == CMK_DEK_LIVE)
+		return cmk_fail(err, CMK_ERR_LIMIT,
+						"relation %u/%u/%u still has pages under generation %u of its key, so it cannot have generation %u",
+						info->id.spc, info->id.db, info->id.rel,
+						same.generation, info->generation);
+
+	/* It has ended, and no checkpoint has come since: but it is in no page. */
+	return erase_slot(same_slot, err) < 0 ? -1 : PLACE_NEW;
+}
+
 int
 cmk_keyring_replay(const uint8_t image[CMK_RECORD_SIZE], CmkError *err)
 {
 	CmkDekInfo	info;
-	CmkDekInfo	old;
 	uint8_t		dek[CMK_DEK_SIZE];
 	uint32_t	slot;
 	int			rc;
@@ -387,16 +524,17 @@ cmk_keyring_replay(const uint8_t image[CMK_RECORD_SIZE], CmkError *err)
 	if (unwrap(image, &info, dek, err) < 0)
 		return -1;
 
-	if (!lookup(&info.id, &slot, &old, NULL))
+	rc = find_place(&info, &slot, err);
+	if (rc == PLACE_NEW)
 		rc = replay_new(&info, dek, image, err);
-	else
+	else if (rc == PLACE_FOUND)
 	{
 		rc = cmk_keysfile_write(slot, image, err);
 		if (rc == 0)
 			rc = cmk_registry_insert(slot, &info, dek, err);
 	}
 	cmk_cleanse(dek, sizeof(dek));
-	return rc;
+	return rc < 0 ? -1 : 0;
 }
 
 /* ---- wholly sealed ---- */
@@ -449,23 +587,51 @@ write_state(uint32_t slot, const CmkRelId *id, CmkDekState state, CmkError *err)
 	return cmk_keysfile_write(slot, record, err);
 }
 
+/* Makes tombstones of all live generations of id below one. */
+static int
+end_generations(const CmkRelId *id, uint32_t below, uint64_t lsn, CmkError *err)
+{
+	uint32_t	slots[CMK_GENERATIONS];
+	int			n = generations_of(id, slots);
+	int			rc = 0;
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		uint32_t	cursor = slots[i];
+		CmkDekInfo	info;
+
+		if (!cmk_registry_next(&cursor, &info) || info.state != CMK_DEK_LIVE ||
+			info.generation >= below)
+			continue;
+		cmk_registry_set_state(slots[i], CMK_DEK_DEAD, lsn);
+		if (write_state(slots[i], id, CMK_DEK_DEAD, err) < 0)
+			rc = -1;
+	}
+	return rc;
+}
+
 int
 cmk_keyring_death(const CmkRelId *id, uint64_t lsn, CmkError *err)
 {
-	CmkDekInfo	info;
-	uint32_t	slot;
+	return end_generations(id, UINT32_MAX, lsn, err);
+}
 
-	if (!lookup(id, &slot, &info, NULL) || info.state == CMK_DEK_DEAD)
-		return 0;
-	cmk_registry_set_state(slot, CMK_DEK_DEAD, lsn);
-	return write_state(slot, id, CMK_DEK_DEAD, err);
+int
+cmk_keyring_end_older(const CmkRelId *id, uint16_t generation, uint64_t lsn,
+					  CmkError *err)
+{
+	return end_generations(id, generation, lsn, err);
 }
 
 int
 cmk_keyring_revive(const CmkRelId *id, CmkError *err)
 {
+	uint32_t	slots[CMK_GENERATIONS];
 	CmkDekInfo	info;
 	uint32_t	slot;
+	int			n;
+	int			i;
 
 	if (!lookup(id, &slot, &info, NULL))
 		return cmk_fail(err, CMK_ERR_NOT_FOUND,
@@ -473,16 +639,21 @@ cmk_keyring_revive(const CmkRelId *id, CmkError *err)
 						id->spc, id->db, id->rel);
 	if (info.state == CMK_DEK_LIVE)
 		return 0;
-	if (write_state(slot, id, CMK_DEK_LIVE, err) < 0)
-		return -1;
-	cmk_registry_set_state(slot, CMK_DEK_LIVE, 0);
+
+	/* Any of its generations may be needed: which had ended before is not known. */
+	n = generations_of(id, slots);
+	for (i = 0; i < n; i++)
+	{
+		if (write_state(slots[i], id, CMK_DEK_LIVE, err) < 0)
+			return -1;
+		cmk_registry_set_state(slots[i], CMK_DEK_LIVE, 0);
+	}
 	return 0;
 }
 
 int
 cmk_keyring_erase(uint64_t redo, uint64_t now, CmkError *err)
 {
-	static const uint8_t zero[CMK_RECORD_SIZE];
 	CmkDekInfo	info;
 	uint32_t	cursor = 0;
 	uint32_t	left = cmk_registry_dead_count();
@@ -500,10 +671,11 @@ cmk_keyring_erase(uint64_t redo, uint64_t now, CmkError *err)
 			cmk_registry_set_death_lsn(slot, now);
 		else if (death < redo)
 		{
-			if (cmk_keysfile_write(slot, zero, err) < 0)
+			int			older = info.older ? 0 : erase_older(&info.id, err);
+
+			if (older < 0 || erase_slot(slot, err) < 0)
 				return -1;
-			cmk_registry_remove(slot);
-			erased++;
+			erased += older + 1;
 		}
 	}
 	return erased;
@@ -542,7 +714,8 @@ cmk_keyring_rewrap(uint32_t *cursor, int max, CmkError *err)
 		return cmk_fail(err, CMK_ERR_CONFIG, "no root key is open");
 	while (rc == 0 && done < max && cmk_registry_next(cursor, &info))
 	{
-		if (info.root_id == root->id || !lookup(&info.id, &slot, &info, dek))
+		if (info.root_id == root->id ||
+			!lookup_generation(&info.id, info.generation, &slot, &info, dek))
 			continue;
 		rc = rewrap_slot(slot, &info, dek, root->id, err);
 		done++;

@@ -37,8 +37,8 @@ extern int	cmk_keyring_open(const char *path, uint64_t sysid, bool create,
 /*
  * Writer.  Rebuilds the registry from the file.  The roots must be set.  Records
  * that are damaged or do not authenticate are noted (cmk_registry_damaged), and
- * are no error here; if two records claim one relation the one with the higher
- * birth time is taken and the other noted as damaged.
+ * are no error here; if two records claim one generation of a relation the one with the
+ * higher birth time is taken and the other noted as damaged.
  */
 extern int	cmk_keyring_load(CmkError *err);
 
@@ -54,8 +54,37 @@ extern int	cmk_keyring_birth(const CmkRelId *id, uint16_t flags,
 							  CmkError *err);
 
 /*
+ * Writer.  Gives id, which has no plain page, a DEK of the next generation beside the
+ * one that it has; image gets the record for WAL.  GOES_ON: the generation before has
+ * not ended, so the newest is the one that is coming, and image is its
+ * record.  MUST_WAIT: nothing was done, since an ended generation with the same
+ * number in a page is not erased yet.  FAILED: err says why, and nothing is left behind.
+ * created is what the record says; of keys that come together, the same time.
+ */
+typedef enum CmkRotation
+{
+	CMK_ROTATION_BEGINS,
+	CMK_ROTATION_GOES_ON,
+	CMK_ROTATION_MUST_WAIT,
+	CMK_ROTATION_FAILED
+} CmkRotation;
+
+extern CmkRotation cmk_keyring_rotate(const CmkRelId *id, uint64_t birth_lsn,
+									  int64_t created, uint8_t image[CMK_RECORD_SIZE],
+									  CmkError *err);
+
+/*
+ * Writer.  No page of id is under a generation below this one any more: they become
+ * tombstones, and are erased as those of the dead are.  lsn is that of now.
+ */
+extern int	cmk_keyring_end_older(const CmkRelId *id, uint16_t generation,
+								  uint64_t lsn, CmkError *err);
+
+/*
  * Writer.  Replay of a birth: the record as it came from WAL replaces whatever
- * is known of its relation, live or dead; repeated replay changes nothing.
+ * is known of this generation of its relation, or of the relation if that is dead;
+ * repeated replay changes nothing.  -1 with CMK_ERR_LIMIT: there is a live
+ * generation with the same number in a page.
  */
 extern int	cmk_keyring_replay(const uint8_t image[CMK_RECORD_SIZE],
 							   CmkError *err);
@@ -82,10 +111,10 @@ extern int	cmk_keyring_reread_damaged(CmkError *err);
  */
 extern int	cmk_keyring_rewrap(uint32_t *cursor, int max, CmkError *err);
 
-/* Writer.  Tombstones; no error if id has no DEK or is dead. */
+/* Writer.  Tombstones, of all generations; no error if id has no DEK or is dead. */
 extern int	cmk_keyring_death(const CmkRelId *id, uint64_t lsn, CmkError *err);
 
-/* Writer.  Brings a tombstone back to life (its file was created again). */
+/* Writer.  Brings a dead relation back to life (its file was created again). */
 extern int	cmk_keyring_revive(const CmkRelId *id, CmkError *err);
 
 /*

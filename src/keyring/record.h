@@ -13,7 +13,7 @@
  *		 12  4  tablespace     \
  *		 16  4  database        > the relation file (RelFileNode)
  *		 20  4  relfilenode    /
- *		 24  2  generation
+ *		 24  2  generation, from 1
  *		 26  6  zero
  *		 32  8  LSN at which the generation was born; 0: born with the file, else it
  *				is given to the pages of a file that was there, one by one
@@ -70,6 +70,7 @@ typedef struct CmkDekInfo
 	uint64_t	birth_lsn;
 	uint64_t	birth_id;
 	int64_t		created;
+	bool		older;			/* in the registry: there is a newer generation */
 } CmkDekInfo;
 
 /* What wraps and unwraps records; the root key is the caller's, not copied. */

@@ -112,6 +112,7 @@ fill_info(CmkDekInfo *info, const CmkSlot *s)
 	info->birth_lsn = s->f.birth_lsn;
 	info->birth_id = s->f.birth_id;
 	info->created = s->f.created;
+	info->older = s->f.older != 0;
 }
 
 uint64_t
@@ -120,44 +121,96 @@ cmk_registry_epoch(void)
 	return load_acquire(&cmk_reg->epoch);
 }
 
-/*
- * A slot that is met while it changes is either being replaced in place, which
- * ends at once, or no longer what the table says, and the table's word, loaded
- * again, says something else by then (slot_begin).  Both end by looking at the
- * same place again.
- */
-bool
-cmk_registry_find(const CmkRelId *id, CmkDekRef *ref)
+/* A walk through the places where a relation's DEKs can be. */
+typedef struct Walk
 {
-	uint32_t	pos = table_first(id);
-	uint32_t	probes = 0;
+	uint32_t	pos;
+	uint32_t	probes;
+	CmkDekRef	ref;			/* what was met last */
+	CmkSlot		copy;			/* … up to its state */
+} Walk;
+
+/*
+ * The next DEK of id.  A slot that is met while it changes is either being replaced
+ * in place, which ends at once, or no longer what the table says, and the table's
+ * word, loaded again, says something else by then (slot_begin).  Both end by looking
+ * at the same place again.
+ */
+static bool
+walk(Walk *w, const CmkRelId *id)
+{
 	unsigned	spins = 0;
 
-	while (probes < TABLE_PAGES)
+	while (w->probes < TABLE_PAGES)
 	{
-		uint32_t	entry = load_acquire(&cmk_table[pos]);
+		uint32_t	entry = load_acquire(&cmk_table[w->pos]);
 
 		if (entry == TABLE_EMPTY)
 			return false;
-		if (entry != TABLE_GONE)
+		if (entry != TABLE_GONE &&
+			!slot_copy(&cmk_slots[entry - 1], &w->copy, WORD(state) + 1))
 		{
-			CmkSlot		copy;
-
-			if (!slot_copy(&cmk_slots[entry - 1], &copy, WORD(state) + 1))
-			{
-				wait_for_writer(&spins);
-				continue;
-			}
-			if (in_use(copy.f.state) && same_id(&copy.f.id, id))
-			{
-				ref->slot = entry - 1;
-				ref->version = copy.f.version;
-				return true;
-			}
+			wait_for_writer(&spins);
+			continue;
 		}
-		probes++;
-		pos = table_next(pos);
+		w->probes++;
+		w->pos = table_next(w->pos);
+		if (entry != TABLE_GONE && in_use(w->copy.f.state) &&
+			same_id(&w->copy.f.id, id))
+		{
+			w->ref.slot = entry - 1;
+			w->ref.version = w->copy.f.version;
+			return true;
+		}
 	}
+	return false;
+}
+
+bool
+cmk_registry_find(const CmkRelId *id, CmkDekRef *ref)
+{
+	Walk		w = {.pos = table_first(id)};
+	unsigned	generation = 0;
+	bool		found = false;
+
+	while (walk(&w, id))
+	{
+		if (found && w.copy.f.older && w.copy.f.generation < generation)
+			continue;
+		found = true;
+		generation = w.copy.f.generation;
+		*ref = w.ref;
+		if (!w.copy.f.older)
+			break;
+	}
+	return found;
+}
+
+bool
+cmk_registry_find_generation(const CmkRelId *id, unsigned generation, CmkDekRef *ref)
+{
+	Walk		w = {.pos = table_first(id)};
+
+	while (walk(&w, id))
+	{
+		if (w.copy.f.generation % 16 != generation % 16)
+			continue;
+		*ref = w.ref;
+		return true;
+	}
+	return false;
+}
+
+bool
+cmk_registry_has_older(const CmkRelId *id)
+{
+	Walk		w = {.pos = table_first(id)};
+
+	if (cmk_registry_older_count() == 0)
+		return false;
+	while (walk(&w, id))
+		if (w.copy.f.older && w.copy.f.state == CMK_DEK_LIVE)
+			return true;
 	return false;
 }
 
@@ -210,6 +263,12 @@ uint32_t
 cmk_registry_count(void)
 {
 	return load_relaxed(&cmk_reg->live);
+}
+
+uint32_t
+cmk_registry_older_count(void)
+{
+	return load_relaxed(&cmk_reg->older);
 }
 
 const CmkRootKey *

@@ -33,6 +33,7 @@
 #include "record.h"
 
 #define CMK_MAX_DEKS		1000000
+#define CMK_GENERATIONS		16		/* that a page can tell apart */
 #define CMK_MAX_ROOTS		64
 #define CMK_MAX_DAMAGED		64
 
@@ -85,8 +86,18 @@ extern void cmk_registry_lock_report(size_t *wanted, size_t *locked);
 
 extern uint64_t cmk_registry_epoch(void);
 
-/* A live or dead DEK of id.  false: none. */
+/* A live or dead DEK of id, of the newest generation.  false: none. */
 extern bool cmk_registry_find(const CmkRelId *id, CmkDekRef *ref);
+
+/*
+ * The one whose generation is this modulo 16: the newest or an older one.  No two
+ * of a relation are equal in that.  Says the truth also while a newer one comes.
+ */
+extern bool cmk_registry_find_generation(const CmkRelId *id, unsigned generation,
+										 CmkDekRef *ref);
+
+/* Has id an older generation that is live: may there be pages under it? */
+extern bool cmk_registry_has_older(const CmkRelId *id);
 
 /*
  * Copies what ref points to; info and key may be NULL.  false if the slot changed since
@@ -102,7 +113,8 @@ extern bool cmk_registry_read(const CmkDekRef *ref, CmkDekInfo *info,
  */
 extern bool cmk_registry_next(uint32_t *cursor, CmkDekInfo *info);
 
-extern uint32_t cmk_registry_count(void);	/* live DEKs */
+extern uint32_t cmk_registry_count(void);	/* relations with a live DEK */
+extern uint32_t cmk_registry_older_count(void); /* live DEKs of older generations */
 
 /* Root keys: current one, or by number.  NULL if not open. */
 extern const CmkRootKey *cmk_registry_root(void);
@@ -158,9 +170,11 @@ extern void cmk_registry_unreserve(uint32_t slot);
 /*
  * Fills a reserved slot, or the given one on load, and makes it visible.  If the
  * slot holds this very relation already, its DEK is replaced in place: readers
- * see one or the other.  -1 if the relation has a DEK in another slot or the slot
- * is another's, which nothing then changes, or, and then the slot is free again,
- * with CMK_ERR_LIMIT if the table is full.
+ * see one or the other.  Of DEKs in several slots the one with the highest
+ * generation is the newest, the others are older ones; a reader meets
+ * one of them at any moment.  -1 if another slot has a generation of this relation
+ * that is equal modulo 16, or the slot is another's, which nothing then changes, or,
+ * and then the slot is free again, with CMK_ERR_LIMIT if the table is full.
  */
 extern int	cmk_registry_insert(uint32_t slot, const CmkDekInfo *info,
 								const uint8_t key[CMK_DEK_SIZE], CmkError *err);
@@ -168,7 +182,7 @@ extern void cmk_registry_set_state(uint32_t slot, CmkDekState state,
 								   uint64_t death_lsn);
 extern uint64_t cmk_registry_death_lsn(uint32_t slot);
 extern void cmk_registry_set_death_lsn(uint32_t slot, uint64_t death_lsn);
-extern void cmk_registry_remove(uint32_t slot);	/* zeroes the key too */
+extern void cmk_registry_remove(uint32_t slot);	/* zeroes the key too; older ones first */
 /* The slot of a damaged record is kept from use; until forgotten, then free. */
 extern void cmk_registry_note_damaged(const CmkDamaged *d);
 extern void cmk_registry_forget_damaged(uint32_t record);

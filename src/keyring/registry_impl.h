@@ -38,6 +38,11 @@
  * load of the number acquires), and its number leaves the table before it is
  * touched again.  The epoch is increased after both, so whoever reads the new
  * epoch finds what changed, and whoever looked up too early sees it move.
+ *
+ * The generations of a relation's DEK are in slots and places of their own, on the
+ * same way through the table.  A new one enters first, then the one before is
+ * called older: who looks for the newest meanwhile gets one of the two, and who
+ * passed the place of the new one too early is content with the older one.
  */
 #ifndef CMK_REGISTRY_IMPL_H
 #define CMK_REGISTRY_IMPL_H
@@ -69,7 +74,8 @@ typedef union CmkSlot
 		uint16_t	generation;
 		uint16_t	flags;		/* damaged: whether id can be believed */
 		uint32_t	root_id;
-		uint32_t	state;
+		uint16_t	state;
+		uint16_t	older;		/* a newer generation is in another slot */
 		uint64_t	birth_lsn;	/* free: next slot + 1 of the queue, or 0 */
 		uint64_t	birth_id;	/* free: previous slot + 1, or 0 */
 		int64_t		created;
@@ -93,7 +99,8 @@ typedef struct CmkRegistry
 	uint64_t	changes;		/* of the keys file */
 	uint64_t	synced;			/* changes that are known to be on disk */
 	uint32_t	high;			/* slots from here on were never used */
-	uint32_t	live;
+	uint32_t	live;			/* newest generations */
+	uint32_t	older;			/* live ones of older generations */
 	uint32_t	dead;
 	uint32_t	damaged;
 	uint32_t	damaged_from;	/* damaged slots are in [from, to) */

@@ -168,11 +168,12 @@ next_epoch(void)
 	__atomic_fetch_add(&cmk_reg->epoch, 1, __ATOMIC_RELEASE);
 }
 
-/* One more or one less DEK of this state. */
+/* One more or one less DEK as this one. */
 static void
-count_state(uint32_t state, int by)
+count_slot(const CmkSlot *s, int by)
 {
-	uint32_t   *counter = state == CMK_DEK_LIVE ? &cmk_reg->live : &cmk_reg->dead;
+	uint32_t   *counter = s->f.state == CMK_DEK_DEAD ? &cmk_reg->dead :
+	s->f.older ? &cmk_reg->older : &cmk_reg->live;
 
 	store_relaxed(counter, *counter + (uint32_t) by);
 }
@@ -198,6 +199,7 @@ cmk_registry_reset(void)
 
 	store_relaxed(&cmk_reg->high, 0);
 	store_relaxed(&cmk_reg->live, 0);
+	store_relaxed(&cmk_reg->older, 0);
 	store_relaxed(&cmk_reg->dead, 0);
 	store_relaxed(&cmk_reg->damaged, 0);
 	cmk_reg->damaged_from = cmk_reg->damaged_to = 0;
@@ -254,24 +256,44 @@ set_dek(CmkSlot *new, const CmkDekInfo *info, const uint8_t key[CMK_DEK_SIZE])
 	memcpy(new->f.key, key, CMK_DEK_SIZE);
 }
 
+/* Changes the word that holds it. */
+static void
+set_older(CmkSlot *s, bool older)
+{
+	CmkSlot		new;
+
+	count_slot(s, -1);
+	new.w[WORD(state)] = s->w[WORD(state)];
+	new.f.older = older;
+	store_release(&s->w[WORD(state)], new.w[WORD(state)]);
+	count_slot(s, 1);
+}
+
 int
 cmk_registry_insert(uint32_t slot, const CmkDekInfo *info,
 					const uint8_t key[CMK_DEK_SIZE], CmkError *err)
 {
-	CmkDekRef	old;
+	CmkDekRef	same;
+	CmkDekRef	newest;
 	CmkSlot		new;
-	bool		in_place = cmk_registry_find(&info->id, &old);
+	bool		in_place = slot < cmk_reg->high && slot < CMK_MAX_DEKS &&
+	in_use(cmk_slots[slot].f.state) && same_id(&cmk_slots[slot].f.id, &info->id);
+	bool		others;
 
 	if (slot >= CMK_MAX_DEKS || !in_use(info->state) ||
-		(in_place ? old.slot != slot : !is_available(slot)))
+		(!in_place && !is_available(slot)) ||
+		(cmk_registry_find_generation(&info->id, info->generation, &same) &&
+		 same.slot != slot))
 		return cmk_fail(err, CMK_ERR_CORRUPT,
 						"slot %u cannot take the key of relation %u/%u/%u",
 						slot, info->id.spc, info->id.db, info->id.rel);
 
 	set_dek(&new, info, key);
+	others = cmk_registry_find(&info->id, &newest) && newest.slot != slot;
+	new.f.older = others && cmk_slots[newest.slot].f.generation > info->generation;
 	if (in_place)
 	{
-		count_state(cmk_slots[slot].f.state, -1);
+		count_slot(&cmk_slots[slot], -1);
 		slot_set(&cmk_slots[slot], &new);
 	}
 	else
@@ -284,7 +306,9 @@ cmk_registry_insert(uint32_t slot, const CmkDekInfo *info,
 		return cmk_fail(err, CMK_ERR_LIMIT,
 						"no room for another data key in the table of keys");
 	}
-	count_state(info->state, 1);
+	count_slot(&cmk_slots[slot], 1);
+	if (others && !cmk_slots[slot].f.older)
+		set_older(&cmk_slots[newest.slot], true);
 	next_epoch();
 	return 0;
 }
@@ -297,12 +321,12 @@ cmk_registry_set_state(uint32_t slot, CmkDekState state, uint64_t death_lsn)
 
 	if (!in_use(s->f.state) || !in_use(state))
 		return;
-	count_state(s->f.state, -1);
-	count_state(state, 1);
+	count_slot(s, -1);
 	new.w[WORD(state)] = s->w[WORD(state)];
-	new.f.state = state;
+	new.f.state = (uint16_t) state;
 	store_relaxed(&s->f.death_lsn, state == CMK_DEK_DEAD ? death_lsn : 0);
 	store_release(&s->w[WORD(state)], new.w[WORD(state)]);
+	count_slot(s, 1);
 	next_epoch();
 }
 
@@ -326,7 +350,7 @@ cmk_registry_remove(uint32_t slot)
 	if (!in_use(cmk_slots[slot].f.state))
 		return;
 	table_remove(&id, slot);
-	count_state(cmk_slots[slot].f.state, -1);
+	count_slot(&cmk_slots[slot], -1);
 	slot_free(slot);
 	next_epoch();
 }

@@ -27,6 +27,8 @@
 #define PD_SPECIAL			16
 #define PD_PAGESIZE_VERSION	18
 
+#define OUR_FLAGS			(CMK_PD_SEALED | CMK_PD_GEN_MASK | CMK_PD_UNMET)
+
 #define PAGE_LAYOUT_VERSION	4	/* since PostgreSQL 8.3 */
 #define MAXIMUM_ALIGNOF		8
 
@@ -97,6 +99,12 @@ cmk_page_generation(const void *page)
 	return (cmk_head_get16(page, PD_FLAGS) & CMK_PD_GEN_MASK) >> CMK_PD_GEN_SHIFT;
 }
 
+bool
+cmk_page_is_unmet(const void *page)
+{
+	return (cmk_head_get16(page, PD_FLAGS) & CMK_PD_UNMET) != 0;
+}
+
 uint64_t
 cmk_page_lsn(const void *page)
 {
@@ -119,8 +127,8 @@ cmk_page_seal(CmkXts *x, void *dst, const void *src, uint32_t block,
 	cmk_head_copy(head, in);
 	make_tweak(tweak, head, block, fork);
 
-	flags = cmk_head_get16(head, PD_FLAGS) & ~(CMK_PD_SEALED | CMK_PD_GEN_MASK);
-	flags |= CMK_PD_SEALED;
+	flags = cmk_head_get16(head, PD_FLAGS) & ~OUR_FLAGS;
+	flags |= generation & CMK_PAGE_UNMET ? CMK_PD_SEALED | CMK_PD_UNMET : CMK_PD_SEALED;
 	flags |= (generation << CMK_PD_GEN_SHIFT) & CMK_PD_GEN_MASK;
 	cmk_head_put16(head, PD_FLAGS, flags);
 
@@ -159,7 +167,7 @@ cmk_page_open(CmkXts *x, void *page, uint32_t block, unsigned fork,
 		return CMK_OPEN_NOT_SANE;
 	}
 
-	flags = cmk_head_get16(p, PD_FLAGS) & ~(CMK_PD_SEALED | CMK_PD_GEN_MASK);
+	flags = cmk_head_get16(p, PD_FLAGS) & ~OUR_FLAGS;
 	cmk_head_put16(p, PD_FLAGS, flags);
 	if (checksums)
 		cmk_head_put16(p, PD_CHECKSUM, cmk_page_checksum_private(p, block));

@@ -5,7 +5,7 @@
  * A page of 8192 bytes keeps its first 16 bytes clear (pd_lsn, pd_checksum,
  * pd_flags, pd_lower, pd_upper); the other 8176 are one AES-256-XTS data unit.
  * Bit 15 of pd_flags says "sealed", bits 11-14 hold the DEK's generation modulo
- * 16; the server itself defines only bits 0-2.  The tweak is pd_lsn (8 bytes as
+ * 16, bit 10 is a mark for the sealing job; the server itself defines only bits 0-2.  The tweak is pd_lsn (8 bytes as
  * they stand in the page), the block number (4 bytes, little-endian), the fork
  * (1 byte, init counted as main) and three zero bytes.  An all-zero page stays
  * as it is.  With data checksums on, pd_checksum of a sealed page is the
@@ -30,6 +30,10 @@
 #define CMK_PD_SEALED		0x8000	/* bit 15 of pd_flags */
 #define CMK_PD_GEN_SHIFT	11
 #define CMK_PD_GEN_MASK		0x7800	/* bits 11-14 */
+#define CMK_PD_UNMET		0x0400	/* bit 10: the job has not met it */
+
+/* With a generation: the page gets that mark. */
+#define CMK_PAGE_UNMET		0x10000
 
 /* Fork numbers as the server counts them (common/relpath.h). */
 #define CMK_FORK_MAIN		0
@@ -61,8 +65,9 @@ extern CmkPageKind cmk_page_kind(const void *page);
  */
 extern CmkPageKind cmk_page_head_kind(const void *head);
 
-/* Generation modulo 16 that a sealed page carries. */
+/* Generation modulo 16 that a sealed page carries, and whether it has the mark. */
 extern unsigned cmk_page_generation(const void *page);
+extern bool cmk_page_is_unmet(const void *page);
 
 /* pd_lsn, as the server's XLogRecPtr. */
 extern uint64_t cmk_page_lsn(const void *page);
@@ -71,7 +76,7 @@ extern uint64_t cmk_page_lsn(const void *page);
  * Writes the sealed form of src (plain, 8192 bytes, not all zero) to dst, which
  * must not overlap it and need not be aligned.  The head of src is read once:
  * others may set hint bits in it meanwhile.  block is the number within the
- * fork, counted over all segments.  0, or -1 if the cipher failed.  No
+ * fork, counted over all segments; generation may have CMK_PAGE_UNMET.  0, or -1 if the cipher failed.  No
  * allocation; may be called in a critical section.
  */
 extern int	cmk_page_seal(CmkXts *x, void *dst, const void *src,

@@ -141,18 +141,48 @@ give_key(const CmkRelId *id, uint16 flags, XLogRecPtr birth_lsn)
 	cmk_debug_point("birth-after-wal");
 }
 
+/* No page may be sealed on disk whose key is not there. */
+static void
+sync_keys(void)
+{
+	if (cmk_keyring_sync() < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not fsync file \"%s\": %m", CMK_KEYS_FILE)));
+}
+
 void
 cmk_birth_in_place(const RelFileNode *rnode)
 {
 	CmkRelId	id = CMK_RELID(*rnode);
 
 	give_key(&id, 0, GetXLogInsertRecPtr());
+	sync_keys();
+}
 
-	/* No page may be sealed on disk whose key is not there. */
-	if (cmk_keyring_sync() < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not fsync file \"%s\": %m", CMK_KEYS_FILE)));
+bool
+cmk_birth_of_generation(const RelFileNode *rnode, int64 created)
+{
+	CmkRelId	id = CMK_RELID(*rnode);
+	uint8		image[CMK_RECORD_SIZE];
+	CmkError	err;
+	CmkRotation rotation;
+
+	require_configured();
+	if (cmk_keyring_file_moved(&err))
+		cmk_report(ERROR, &err);
+	cmk_lock_keyring();
+	rotation = cmk_keyring_rotate(&id, GetXLogInsertRecPtr(), created, image, &err);
+	cmk_unlock_keyring();
+	if (rotation == CMK_ROTATION_FAILED)
+		cmk_report(ERROR, &err);
+	if (rotation == CMK_ROTATION_MUST_WAIT)
+		return false;
+	cmk_debug_point("generation-after-file");
+	cmk_log_birth(image);
+	cmk_debug_point("generation-after-wal");
+	sync_keys();
+	return true;
 }
 
 void

@@ -58,6 +58,14 @@ extern void cmk_birth(const RelFileNode *rnode, char persistence);
  */
 extern void cmk_birth_in_place(const RelFileNode *rnode);
 
+/*
+ * Gives a wholly sealed file a DEK of the next generation beside the one that it has;
+ * its pages come under it one by one.  If it has two already, the newer one is logged
+ * again.  The keys file is synced.  false: nothing was done, since an ended generation has
+ * to be erased first.  created: microseconds since 1970.  ereport(ERROR).
+ */
+extern bool cmk_birth_of_generation(const RelFileNode *rnode, int64 created);
+
 /* Has the file a DEK? */
 extern bool cmk_is_born(const RelFileNode *rnode);
 

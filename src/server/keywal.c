@@ -83,7 +83,7 @@ redo_birth(const char *data, uint32 len)
 	if (result < 0)
 		cmk_report(FATAL, &err);
 	if (cmk_record_decode((const uint8_t *) data, &info, &err) == 0 &&
-		info.birth_lsn != 0 && !(info.flags & CMK_DEK_WHOLE))
+		info.birth_lsn != 0 && (info.generation > 1 || !(info.flags & CMK_DEK_WHOLE)))
 		cmk_redo_birth_in_place();
 }
 

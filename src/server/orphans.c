@@ -62,8 +62,9 @@ is_orphan(const CmkDekInfo *info)
 	bool		in_tablespace = info->id.spc != CMK_SPC_DEFAULT &&
 	info->id.spc != CMK_SPC_GLOBAL;
 
+	/* A key that was given to a file with pages is younger than that. */
 	return has_no_file(&info->id) &&
-		(!in_tablespace || info->created > replay_began);
+		(!in_tablespace || (info->birth_lsn == 0 && info->created > replay_began));
 }
 
 void
@@ -86,7 +87,8 @@ cmk_revive_living(void)
 
 	while (cmk_registry_next(&cursor, &info))
 	{
-		if (info.state != CMK_DEK_DEAD || has_no_file(&info.id))
+		/* An older generation's tombstone says that no page is under it any more. */
+		if (info.state != CMK_DEK_DEAD || info.older || has_no_file(&info.id))
 			continue;
 		if (cmk_keyring_revive(&info.id, &err) < 0)
 			cmk_report(FATAL, &err);
@@ -114,7 +116,7 @@ cmk_sweep_orphans(void)
 	{
 		int			result;
 
-		if (info.state != CMK_DEK_LIVE || !is_orphan(&info))
+		if (info.state != CMK_DEK_LIVE || info.older || !is_orphan(&info))
 			continue;
 		cmk_lock_keyring();
 		result = cmk_keyring_death(&info.id, GetXLogInsertRecPtr(), &err);

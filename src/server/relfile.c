@@ -109,7 +109,7 @@ hand_on_damaged(CmkSeamFile *file, uint8_t *page, uint32_t block, bool copied)
 	static const uint16_t head[] = {24, CMK_PAGE_SIZE, CMK_PAGE_SIZE, CMK_PAGE_SIZE | 4};
 	uint16_t	checksum;
 
-	if (!(file->flags & CMK_FILEKEY_IN_PLACE) || copied || !hooks->image_comes())
+	if (!(file->flags & CMK_FILEKEY_MIXED) || copied || !hooks->image_comes())
 		return 0;
 	log_page(file, block, "it is damaged; its image should follow in WAL",
 			 cmk_page_generation(page));
@@ -168,9 +168,12 @@ open_page(CmkSeamFile *file, uint8_t *page, uint32_t block, bool copied)
 		errno = ENOKEY;
 		return -1;
 	}
-	if (generation != (file->spare & 15) &&
-		!(generation == CMK_PAGE_UNLOGGED && (file->flags & CMK_FILEKEY_LATE)))
+	if (generation != file->spare % CMK_GENERATIONS)
+		x = cmk_filekey_cipher_of(file, generation);
+	if (x == NULL)
 	{
+		if (errno != ENOKEY || cmk_registry_epoch() == 0)
+			return -1;
 		log_page(file, block, "the key of this generation is not known", generation);
 		return 0;
 	}
@@ -342,33 +345,40 @@ write_plain(CmkSeamFile *file, int fd, const uint8_t *page, off_t off)
 	return w;
 }
 
+/* One page as cmk_filekey_write_as() says. */
+static ssize_t
+write_as(CmkSeamFile *file, int as, int fd, const uint8_t *page, off_t off)
+{
+	CmkXts	   *x;
+
+	if (as == CMK_AS_PLAIN)
+		return write_plain(file, fd, page, off);
+	x = cmk_filekey_cipher_of(file, (unsigned) as % CMK_GENERATIONS);
+	if (x == NULL)
+		return -1;
+	return write_sealed(x, file, (unsigned) as, fd, page, CMK_PAGE_SIZE, off);
+}
+
 /*
- * Writes whole pages of a file that has a key.  While it is being sealed in place,
- * each page is asked what it is.  Returns as write_sealed().
+ * Writes whole pages of a file that has a key.  While they are not all alike, each
+ * page is asked what it is.  Returns as write_sealed().
  */
 static ssize_t
 write_pages(CmkXts *x, CmkSeamFile *file, int fd, const uint8_t *buf,
 			size_t n, off_t off)
 {
-	unsigned	generation = (unsigned) (file->spare & 15);
+	unsigned	generation = (unsigned) (file->spare % CMK_GENERATIONS);
 	size_t		done;
 
-	if (!(file->flags & CMK_FILEKEY_IN_PLACE) || file->kind != CMK_FILE_RELATION)
+	if (!(file->flags & CMK_FILEKEY_MIXED) || file->kind != CMK_FILE_RELATION)
 		return write_sealed(x, file, generation, fd, buf, n, off);
 
 	for (done = 0; done < n; done += CMK_PAGE_SIZE)
 	{
 		off_t		at = off + (off_t) done;
-		int			as = cmk_filekey_write_as(fd, at);
-		ssize_t		w = -1;
+		int			as = cmk_filekey_write_as(file, fd, at);
 
-		if (as == CMK_AS_PLAIN)
-			w = write_plain(file, fd, buf + done, at);
-		else if (as > 0)
-			w = write_sealed(x, file,
-							 as == CMK_AS_SEALED ? generation : CMK_PAGE_UNLOGGED,
-							 fd, buf + done, CMK_PAGE_SIZE, at);
-		if (w < CMK_PAGE_SIZE)
+		if (as < 0 || write_as(file, as, fd, buf + done, at) < CMK_PAGE_SIZE)
 			return done > 0 ? (ssize_t) done : -1;
 	}
 	return (ssize_t) done;

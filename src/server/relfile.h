@@ -51,7 +51,8 @@ typedef struct CmkFileHooks
 	bool		(*plain_yet) (void);
 
 	/*
-	 * A damaged page was read in a file that is being sealed in place: does this
+	 * A damaged page was read in a file that is being sealed in place, or whose key
+	 * is being rotated: does this
 	 * process replay WAL that should have its image yet?  Asked only then.
 	 */
 	bool		(*image_comes) (void);

@@ -21,15 +21,15 @@
  * What this cannot tell: a relation of whose pages none was on disk yet when its
  * record was lost.  Its file is that of a new, plain relation.
  *
- * A file that is being sealed in place has plain and sealed pages.  Which one a page
- * is must not change by an ordinary write: torn between the two it could not be
- * read, and a write that only carries hint bits is in no WAL that would repair it.
- * So the page on disk says what is to be written over it; a page that is not there
- * yet, or all zero, is sealed, but marked as one that the job has not met: a standby
- * may have written it before the key came.  Only the sealing job turns a plain page
- * into a sealed one, and says so in cmk_filekey_sealing.  docs/decisions.md has the
- * whole argument.  It costs a look at 16 bytes for every write until the file is
- * whole.
+ * A file that is being sealed in place has plain and sealed pages, and one whose key
+ * is being rotated has pages of two generations.  Which one a page is must not change
+ * by an ordinary write: torn between the two it could not be read, and a write that
+ * only carries hint bits is in no WAL that would repair it.  So the page on disk says
+ * what is to be written over it; a page that is not there yet, or all zero, is sealed
+ * under the newest generation, but marked as one that the job has not met: a standby
+ * may have written it before that came.  Only the sealing job changes what a page
+ * is, and says so in cmk_filekey_sealing.  docs/decisions.md has the whole argument.
+ * It costs a look at 16 bytes for every write until the file is whole.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -68,16 +68,21 @@ cmk_filekey_lookup(const CmkRelId *id, CmkDekRef *ref, CmkDekInfo *info)
 
 /*
  * Looks it up if the registry changed since the last time, and again if it
- * changes meanwhile.
+ * changes meanwhile.  A change may be that a key is gone: then it is not kept here
+ * either.
  */
 bool
 cmk_filekey_has_dek(CmkSeamFile *file)
 {
+	static uint64_t swept = 0;
 	uint64_t	epoch = cmk_registry_epoch();
 	CmkRelId	id = cmk_filekey_id(file);
 	CmkDekRef	ref;
 	CmkDekInfo	info;
 
+	if (epoch != swept)
+		cmk_keycache_sweep();
+	swept = epoch;
 	while (file->epoch != epoch)
 	{
 		file->slot = CMK_FILEKEY_NO_SLOT;
@@ -89,9 +94,10 @@ cmk_filekey_has_dek(CmkSeamFile *file)
 			file->spare = info.generation;
 			if (info.flags & CMK_DEK_WHOLE)
 				file->flags |= CMK_FILEKEY_WHOLE;
-			if (info.birth_lsn != 0)
-				file->flags |= info.flags & CMK_DEK_WHOLE ?
-					CMK_FILEKEY_LATE : CMK_FILEKEY_LATE | CMK_FILEKEY_IN_PLACE;
+			else if (info.birth_lsn != 0)
+				file->flags |= CMK_FILEKEY_IN_PLACE;
+			if (cmk_registry_has_older(&id))
+				file->flags |= CMK_FILEKEY_ROTATING;
 		}
 		else if (cmk_damaged_refuse(&id, NULL) < 0)
 			file->flags |= CMK_FILEKEY_LOST;
@@ -151,6 +157,28 @@ cmk_filekey_cipher(CmkSeamFile *file, bool *sealed)
 	return x;
 }
 
+CmkXts *
+cmk_filekey_cipher_of(const CmkSeamFile *file, unsigned generation)
+{
+	CmkRelId	id = cmk_filekey_id(file);
+	CmkDekRef	ref;
+	CmkXts	   *x = NULL;
+
+	errno = ENOKEY;
+	while (file->kind == CMK_FILE_RELATION &&
+		   x == NULL && errno == ENOKEY && cmk_registry_epoch() != 0 &&
+		   cmk_registry_find_generation(&id, generation, &ref))
+		x = cmk_keycache_get(&ref);
+
+	/* As in cmk_filekey_cipher(). */
+	if (x != NULL && cmk_registry_epoch() == 0)
+	{
+		errno = ENOKEY;
+		return NULL;
+	}
+	return x;
+}
+
 /* ---- what a file without a DEK says of itself ---- */
 
 /* A CmkPageKind by the page's head; CMK_PAGE_ZERO behind the end of the file. */
@@ -167,31 +195,40 @@ kind_at(int fd, off_t off, bool *end)
 }
 
 int
-cmk_filekey_write_as(int fd, off_t off)
+cmk_filekey_write_as(const CmkSeamFile *file, int fd, off_t off)
 {
 	uint8_t		head[CMK_PAGE_HEAD];
+	CmkRelId	id = cmk_filekey_id(file);
+	CmkDekRef	ref;
+	int			newest = (int) (file->spare % CMK_GENERATIONS);
 	int			save_errno = errno;
+	unsigned	generation;
 	ssize_t		n;
 
 	if (cmk_filekey_sealing)
-		return CMK_AS_SEALED;
+		return newest;
 	n = cmk_real.pread(fd, head, sizeof(head), off);
 	if (n < 0)
 		return -1;
 	errno = save_errno;
 	if (n < (ssize_t) sizeof(head))
-		return CMK_AS_UNLOGGED;
+		return newest | CMK_PAGE_UNMET;
 	switch (cmk_page_head_kind(head))
 	{
 		case CMK_PAGE_ZERO:
-			return CMK_AS_UNLOGGED;
+			return newest | CMK_PAGE_UNMET;
 		case CMK_PAGE_PLAIN:
-			return CMK_AS_PLAIN;
+			return file->flags & CMK_FILEKEY_IN_PLACE ?
+				CMK_AS_PLAIN : newest | CMK_PAGE_UNMET;
 		case CMK_PAGE_SEALED:
 			break;
 	}
-	return cmk_page_generation(head) == CMK_PAGE_UNLOGGED ?
-		CMK_AS_UNLOGGED : CMK_AS_SEALED;
+	generation = cmk_page_generation(head);
+
+	/* What nobody can read is written over whole, and may be so by anybody. */
+	if (!cmk_registry_find_generation(&id, generation, &ref))
+		return newest | CMK_PAGE_UNMET;
+	return (int) generation | (cmk_page_is_unmet(head) ? CMK_PAGE_UNMET : 0);
 }
 
 int

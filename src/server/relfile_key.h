@@ -25,18 +25,14 @@
 #define CMK_FILEKEY_WHOLE	0x01	/* no page of it may be plain */
 #define CMK_FILEKEY_LOST	0x02	/* it has a key, but its record is lost */
 #define CMK_FILEKEY_PLAIN	0x04	/* looked at: a plain file */
-#define CMK_FILEKEY_LATE	0x08	/* its key came when it had pages already */
-#define CMK_FILEKEY_IN_PLACE	0x10	/* … and these are being sealed one by one */
-
-/*
- * Instead of a generation, in pages of a file whose key came late: sealed under its
- * first key by an ordinary write, where nothing was, and not logged in full since.
- */
-#define CMK_PAGE_UNLOGGED	15
+#define CMK_FILEKEY_IN_PLACE	0x08	/* it has pages from before its key, … */
+#define CMK_FILEKEY_ROTATING	0x10	/* … or from before its newest generation */
+#define CMK_FILEKEY_MIXED	(CMK_FILEKEY_IN_PLACE | CMK_FILEKEY_ROTATING)
 
 /*
  * Set by the sealing job, and by replay of its records, while this process writes
- * pages that it has logged in full and holds locked: a plain page becomes sealed.
+ * pages that it has logged in full and holds locked: they become sealed under the
+ * newest generation.
  */
 extern bool cmk_filekey_sealing;
 
@@ -66,10 +62,17 @@ extern bool cmk_filekey_lookup(const CmkRelId *id, CmkDekRef *ref,
 extern bool cmk_filekey_has_dek(CmkSeamFile *file);
 
 /*
- * The file's cipher, ready until the next call.  NULL with *sealed false: it has
- * no DEK.  NULL with *sealed true: it has one that cannot be used now, with errno.
+ * The file's cipher of its newest generation, ready until the next call.  NULL with
+ * *sealed false: it has no DEK.  NULL with *sealed true: it has one that cannot be
+ * used now, with errno.
  */
 extern CmkXts *cmk_filekey_cipher(CmkSeamFile *file, bool *sealed);
+
+/*
+ * That of the generation that a page carries; as above.  NULL with errno; ENOKEY:
+ * this generation is not known.
+ */
+extern CmkXts *cmk_filekey_cipher_of(const CmkSeamFile *file, unsigned generation);
 
 /*
  * The cipher to write with at off of fd, which must be readable.  NULL and 0 in
@@ -81,13 +84,12 @@ extern CmkXts *cmk_filekey_cipher_for_write(CmkSeamFile *file, int fd,
 											off_t off, int *fail);
 
 /*
- * For a file with CMK_FILEKEY_IN_PLACE: as what is the page at off of fd to be
- * written?  CMK_AS_…, or -1 with errno.
+ * For a file with CMK_FILEKEY_MIXED: as what is the page at off of fd to be written?
+ * CMK_AS_PLAIN; or a generation modulo 16, with CMK_PAGE_UNMET or without; or -1 with
+ * errno.
  */
-#define CMK_AS_PLAIN		0
-#define CMK_AS_SEALED		1
-#define CMK_AS_UNLOGGED		2
-extern int	cmk_filekey_write_as(int fd, off_t off);
+#define CMK_AS_PLAIN		0x20000
+extern int	cmk_filekey_write_as(const CmkSeamFile *file, int fd, off_t off);
 
 /*
  * What the first page of an open file is that is not all zero; *off is where it

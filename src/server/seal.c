@@ -2,11 +2,12 @@
  * seal.c
  *	  Sealing in place.  See seal.h.
  *
- * A page goes from plain to sealed in one step that nobody else can see half done.
+ * A page goes from plain to sealed, or from one key to another, in one step that
+ * nobody else can see half done.
  * Some pages are locked exclusively, logged in full in one record, WAL is flushed,
  * and they are written, all before the locks are released.  So no ordinary write of
- * such a page can come in between, and one that comes later finds it sealed on
- * disk and writes it sealed (relfile_key.c).  Should the write be torn, then recovery
+ * such a page can come in between, and one that comes later finds on disk what it is
+ * now and writes it as that (relfile_key.c).  Should the write be torn, then recovery
  * begins before the record, or else a checkpoint has synced the file after it; and
  * recovery finds a full image before it reads the page, the first since that
  * checkpoint or ours.
@@ -24,6 +25,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
+#include "postmaster/bgwriter.h"
 #include "storage/bufmgr.h"
 #include "storage/smgr.h"
 #include "utils/rel.h"
@@ -55,13 +57,27 @@ find_dek(const RelFileNode *rnode, CmkDekInfo *info)
 }
 
 bool
+cmk_has_lasting_storage(Relation rel)
+{
+	return RELKIND_HAS_STORAGE(rel->rd_rel->relkind) &&
+		rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP;
+}
+
+bool
 cmk_seal_needed(Relation rel)
 {
 	CmkDekInfo	info;
 
-	return RELKIND_HAS_STORAGE(rel->rd_rel->relkind) &&
-		rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP &&
+	return cmk_has_lasting_storage(rel) &&
 		!(find_dek(&rel->rd_node, &info) && (info.flags & CMK_DEK_WHOLE));
+}
+
+bool
+cmk_rotate_needed(Relation rel)
+{
+	CmkRelId	id = CMK_RELID(rel->rd_node);
+
+	return cmk_has_lasting_storage(rel) && cmk_registry_has_older(&id);
 }
 
 void
@@ -86,7 +102,26 @@ check_images(void)
 }
 
 void
-cmk_seal_begin(Relation rel, CmkSealPos *pos)
+cmk_require_sealed(Relation rel)
+{
+	if (cmk_seal_needed(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation \"%s\" is not wholly sealed", RelationGetRelationName(rel)),
+				 errdetail("Only a relation without plain pages can be given a new data key."),
+				 errhint("Seal it with cmk.seal() first.")));
+}
+
+int64
+cmk_key_created(Relation rel)
+{
+	CmkDekInfo	info;
+
+	return find_dek(&rel->rd_node, &info) ? info.created : 0;
+}
+
+static void
+require_full_page_writes(void)
 {
 	if (!fullPageWrites)
 		ereport(ERROR,
@@ -94,13 +129,42 @@ cmk_seal_begin(Relation rel, CmkSealPos *pos)
 				 errmsg("cannot seal in place with full_page_writes = off"),
 				 errhint("Set full_page_writes to on and run CHECKPOINT.")));
 	check_images();
-	cmk_birth_in_place(&rel->rd_node);
+}
 
-	/* After the birth: what comes behind these ends is sealed on every node. */
-	memset(pos, 0, sizeof(*pos));
+/* After the birth: what comes behind these ends is sealed so on every node. */
+static void
+note_ends(Relation rel, CmkSealPos *pos)
+{
+	*pos = (CmkSealPos) {.created = pos->created};
 	for (ForkNumber fork = 0; fork <= MAX_FORKNUM; fork++)
 		if (smgrexists(RelationGetSmgr(rel), fork))
 			pos->end[fork] = RelationGetNumberOfBlocksInFork(rel, fork);
+}
+
+void
+cmk_seal_begin(Relation rel, CmkSealPos *pos)
+{
+	require_full_page_writes();
+	cmk_birth_in_place(&rel->rd_node);
+	note_ends(rel, pos);
+}
+
+/*
+ * A page has four bits for its generation.  An ended one that would share them with
+ * the new one must be erased first, which checkpoints do, and backups hold up.
+ */
+void
+cmk_rotate_begin(Relation rel, CmkSealPos *pos)
+{
+	require_full_page_writes();
+	cmk_require_sealed(rel);
+	while (!cmk_birth_of_generation(&rel->rd_node, pos->created))
+	{
+		cmk_seal_await_backups();
+		RequestCheckpoint(CHECKPOINT_IMMEDIATE | CHECKPOINT_FORCE | CHECKPOINT_WAIT);
+		CHECK_FOR_INTERRUPTS();
+	}
+	note_ends(rel, pos);
 }
 
 void
@@ -134,6 +198,14 @@ must_log_all(Relation rel)
 	CmkDekInfo	info;
 
 	return find_dek(&rel->rd_node, &info) && info.birth_lsn == 0;
+}
+
+static unsigned
+generation_of(Relation rel)
+{
+	CmkDekInfo	info;
+
+	return find_dek(&rel->rd_node, &info) ? info.generation : 0;
 }
 
 /* full_page_writes as our last record saw it. */
@@ -216,8 +288,8 @@ throttle(int pages)
 }
 
 /*
- * Looks at pages from pos->block on, and seals those that are not sealed yet or that
- * were never logged under the key.  Moves pos behind what was done; returns how many
+ * Looks at pages from pos->block on, and seals those that are not under the newest key
+ * yet or were never logged under it.  Moves pos behind what was done; returns how many
  * pages were looked at, at most max.
  */
 static int
@@ -235,10 +307,7 @@ seal_run(Relation rel, CmkHeads *heads, CmkSealPos *pos, int max, bool all,
 	for (; n < SEAL_BATCH && block < pos->end[pos->fork] && block - from < (BlockNumber) max;
 		 block++)
 	{
-		bool		logged;
-
-		(void) cmk_heads_kind(heads, block, &logged);
-		if (!logged || all)
+		if (all || cmk_heads_kind(heads, block) != CMK_HEAD_DONE)
 			blocks[n++] = block;
 	}
 	if (n > 0)
@@ -263,11 +332,12 @@ bool
 cmk_seal_some(Relation rel, CmkSealPos *pos, int pages)
 {
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	unsigned	generation = generation_of(rel);
 	bool		all = must_log_all(rel);
 
 	for (; pos->fork <= MAX_FORKNUM; pos->fork++, pos->block = 0)
 	{
-		CmkHeads	heads = {rel->rd_node, pos->fork, 0, -1};
+		CmkHeads	heads = {rel->rd_node, pos->fork, generation, -1, 0};
 
 		while (pos->block < pos->end[pos->fork] && pages > 0)
 		{
@@ -285,13 +355,12 @@ cmk_seal_some(Relation rel, CmkSealPos *pos, int pages)
 bool
 cmk_seal_finish(Relation rel)
 {
-	uint64		plain[MAX_FORKNUM + 1];
-	CmkDekInfo	info;
+	uint64		old[MAX_FORKNUM + 1];
 
-	if (cmk_sync_and_count_plain(&rel->rd_node, plain) > 0)
+	if (cmk_sync_and_count_old(&rel->rd_node, generation_of(rel), old) > 0)
 		return false;
 	cmk_seal_await_backups();
-	if (find_dek(&rel->rd_node, &info) && !(info.flags & CMK_DEK_WHOLE))
+	if (cmk_seal_needed(rel) || cmk_rotate_needed(rel))
 		cmk_log_whole(&rel->rd_node);
 	return true;
 }

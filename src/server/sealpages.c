@@ -28,17 +28,13 @@ cmk_heads_close(CmkHeads *heads)
 	heads->fd = -1;
 }
 
-CmkPageKind
-cmk_heads_kind(CmkHeads *heads, BlockNumber block, bool *logged)
+CmkHeadKind
+cmk_heads_kind(CmkHeads *heads, BlockNumber block)
 {
 	uint32		segno = block / (BlockNumber) RELSEG_SIZE;
 	uint8		head[CMK_PAGE_HEAD];
 	char	   *path;
-	CmkPageKind kind;
 	ssize_t		n;
-
-	if (logged != NULL)
-		*logged = false;
 
 	if (heads->fd < 0 || heads->segno != segno)
 	{
@@ -49,7 +45,7 @@ cmk_heads_kind(CmkHeads *heads, BlockNumber block, bool *logged)
 		heads->segno = segno;
 		heads->fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
 		if (heads->fd < 0 && errno == ENOENT)
-			return CMK_PAGE_ZERO;
+			return CMK_HEAD_NONE;
 		if (heads->fd < 0)
 			ereport(ERROR,
 					(errcode_for_file_access(),
@@ -62,25 +58,27 @@ cmk_heads_kind(CmkHeads *heads, BlockNumber block, bool *logged)
 				(errcode_for_file_access(),
 				 errmsg("could not read block %u of relation %s: %m", block,
 						relpathperm(heads->rnode, heads->fork))));
-	kind = n < (ssize_t) sizeof(head) ? CMK_PAGE_ZERO : cmk_page_head_kind(head);
-	if (logged != NULL)
-		*logged = kind == CMK_PAGE_SEALED &&
-			cmk_page_generation(head) != CMK_PAGE_UNLOGGED;
-	return kind;
+	if (n < (ssize_t) sizeof(head) || cmk_page_head_kind(head) == CMK_PAGE_ZERO)
+		return CMK_HEAD_NONE;
+	if (cmk_page_head_kind(head) == CMK_PAGE_PLAIN ||
+		cmk_page_generation(head) != heads->generation % CMK_GENERATIONS)
+		return CMK_HEAD_OLD;
+	return cmk_page_is_unmet(head) ? CMK_HEAD_UNMET : CMK_HEAD_DONE;
 }
 
 uint64
-cmk_sync_and_count_plain(const RelFileNode *rnode, uint64 plain[MAX_FORKNUM + 1])
+cmk_sync_and_count_old(const RelFileNode *rnode, unsigned generation,
+					   uint64 old[MAX_FORKNUM + 1])
 {
 	SMgrRelation reln = smgropen(*rnode, InvalidBackendId);
 	uint64		sum = 0;
 
 	for (ForkNumber fork = 0; fork <= MAX_FORKNUM; fork++)
 	{
-		CmkHeads	heads = {*rnode, fork, 0, -1};
+		CmkHeads	heads = {*rnode, fork, generation, -1, 0};
 		BlockNumber n;
 
-		plain[fork] = 0;
+		old[fork] = 0;
 		if (!smgrexists(reln, fork))
 			continue;
 		smgrimmedsync(reln, fork);
@@ -89,11 +87,11 @@ cmk_sync_and_count_plain(const RelFileNode *rnode, uint64 plain[MAX_FORKNUM + 1]
 		{
 			if (block % 8192 == 0)
 				CHECK_FOR_INTERRUPTS();
-			if (cmk_heads_kind(&heads, block, NULL) == CMK_PAGE_PLAIN)
-				plain[fork]++;
+			if (cmk_heads_kind(&heads, block) == CMK_HEAD_OLD)
+				old[fork]++;
 		}
 		cmk_heads_close(&heads);
-		sum += plain[fork];
+		sum += old[fork];
 	}
 	return sum;
 }

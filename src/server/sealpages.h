@@ -14,30 +14,39 @@
 
 /*
  * Reads the heads of a relation's pages around the seam.  Begin with
- * {.fd = -1}; a file that is left open is closed at the end of the transaction.
+ * {rnode, fork, generation, -1, 0}; a file that is left open is closed at the end
+ * of the transaction.
  */
 typedef struct CmkHeads
 {
 	RelFileNode rnode;
 	ForkNumber	fork;
-	uint32		segno;
+	unsigned	generation;		/* the newest */
 	int			fd;				/* -1: none */
+	uint32		segno;
 } CmkHeads;
 
 /*
- * What the page is by its head; CMK_PAGE_ZERO behind the end of the file.  *logged
- * (may be NULL): it is sealed, and so on every node that replayed as far as it was.
- * ereport(ERROR).
+ * What a page is by its head.  CMK_HEAD_NONE: all zero, or behind the end of the
+ * file.  ereport(ERROR).
  */
-extern CmkPageKind cmk_heads_kind(CmkHeads *heads, BlockNumber block, bool *logged);
+typedef enum CmkHeadKind
+{
+	CMK_HEAD_NONE,
+	CMK_HEAD_OLD,				/* plain, or not of the newest generation */
+	CMK_HEAD_UNMET,				/* of the newest one, but not on every node so */
+	CMK_HEAD_DONE				/* … and so on all that replayed as far as it was */
+} CmkHeadKind;
+
+extern CmkHeadKind cmk_heads_kind(CmkHeads *heads, BlockNumber block);
 extern void cmk_heads_close(CmkHeads *heads);
 
 /*
- * Syncs all forks of a relation that exist, and counts the pages that are plain on
- * disk, by fork; returns their sum.  ereport(ERROR).
+ * Syncs all forks of a relation that exist, and counts the pages that are
+ * CMK_HEAD_OLD on disk, by fork; returns their sum.  ereport(ERROR).
  */
-extern uint64 cmk_sync_and_count_plain(const RelFileNode *rnode,
-									   uint64 plain[MAX_FORKNUM + 1]);
+extern uint64 cmk_sync_and_count_old(const RelFileNode *rnode, unsigned generation,
+									 uint64 old[MAX_FORKNUM + 1]);
 
 /*
  * Writes pages that were logged in full, and are locked exclusively and dirty, so

@@ -15,6 +15,7 @@
 
 #include "access/xlog.h"
 #include "access/xloginsert.h"
+#include "access/xlogrecovery.h"
 #include "access/xlogutils.h"
 #include "miscadmin.h"
 #include "postmaster/startup.h"
@@ -24,6 +25,7 @@
 
 #include "compat.h"
 #include "keywal.h"
+#include "relfile_key.h"
 #include "sealpages.h"
 #include "sealwal.h"
 #include "seamops.h"
@@ -47,6 +49,21 @@ cmk_log_seal(const Buffer *buffers, int n)
 	for (int i = 0; i < n; i++)
 		if (!PageIsNew(BufferGetPage(buffers[i])))
 			PageSetLSN(BufferGetPage(buffers[i]), lsn);
+}
+
+/*
+ * No page is plain, nor under an older generation than that of this record: it takes
+ * the record's place, and the older ones end.  The caller holds the keyring's lock.
+ */
+static int
+now_whole(const uint8 *image, XLogRecPtr lsn, CmkError *err)
+{
+	CmkDekInfo	info;
+
+	if (cmk_record_decode(image, &info, err) < 0 ||
+		cmk_keyring_replay(image, err) < 0)
+		return -1;
+	return cmk_keyring_end_older(&info.id, info.generation, lsn, err);
 }
 
 /*
@@ -76,7 +93,7 @@ cmk_log_whole(const RelFileNode *rnode)
 	cmk_lock_keyring();
 	result = cmk_keyring_whole(&id, image, &err);
 	if (result == 0)
-		result = cmk_keyring_replay(image, &err);
+		result = now_whole(image, GetXLogInsertRecPtr(), &err);
 	cmk_unlock_keyring();
 	if (result < 0)
 		cmk_report(ERROR, &err);
@@ -145,9 +162,11 @@ void
 cmk_redo_whole(const char *data, uint32 len)
 {
 	CmkDekInfo	info;
+	CmkDekInfo	newest;
+	CmkDekRef	ref;
 	CmkError	err;
 	RelFileNode rnode;
-	uint64		plain[MAX_FORKNUM + 1];
+	uint64		old[MAX_FORKNUM + 1];
 	uint64		left;
 	int			result;
 
@@ -159,22 +178,27 @@ cmk_redo_whole(const char *data, uint32 len)
 	rnode.dbNode = info.id.db;
 	rnode.relNode = info.id.rel;
 
-	left = cmk_sync_and_count_plain(&rnode, plain);
-	if (plain[FSM_FORKNUM] > 0)
+	/* Replay from before a later rotation, which says this again at its end. */
+	if (cmk_filekey_lookup(&info.id, &ref, &newest) &&
+		newest.generation > info.generation)
+		return;
+
+	left = cmk_sync_and_count_old(&rnode, info.generation, old);
+	if (old[FSM_FORKNUM] > 0)
 	{
 		truncate_free_space_map(&rnode);
-		left -= plain[FSM_FORKNUM];
+		left -= old[FSM_FORKNUM];
 	}
 	if (left > 0)
 	{
 		ereport(LOG,
-				(errmsg("pg_cmk: relation %u/%u/%u is sealed on the primary, but has " UINT64_FORMAT " plain pages here",
+				(errmsg("pg_cmk: relation %u/%u/%u is sealed on the primary, but has " UINT64_FORMAT " pages here that are plain or under an older key",
 						rnode.spcNode, rnode.dbNode, rnode.relNode, left)));
 		return;
 	}
 	await_backups("A relation has been sealed in place.");
 	cmk_lock_keyring();
-	result = cmk_keyring_replay((const uint8_t *) data, &err);
+	result = now_whole((const uint8 *) data, GetXLogReplayRecPtr(NULL), &err);
 	cmk_unlock_keyring();
 	if (result < 0)
 		cmk_report(FATAL, &err);

@@ -9,6 +9,11 @@
  * the other.  A worker goes through pg_class, and takes a transaction for some pages
  * of one relation at a time, so that it holds no lock for long.  The launcher ends
  * when nothing is left.
+ *
+ * A rotation that was begun is finished too, in any scope: a crash, a promotion or a
+ * cancelled session leaves one.  What there is of them the registry tells.  At the
+ * start the launcher looks, and cmk.rotate_dek() has one started that waits until the
+ * session is through or gone.
  */
 #include "postgres.h"
 
@@ -50,8 +55,30 @@ PGDLLEXPORT void cmk_seal_worker_main(Datum arg);
 
 #define CHUNK_PAGES		2048	/* of a transaction */
 #define LOCK_TRIES		100		/* of 100 ms */
+#define WATCH_MS		2000	/* between looks at what a session does */
 
 /* ---- what is left to do ---- */
+
+/*
+ * Databases (but 0) with relations that have an older data key; how many relations.
+ */
+static int
+rotating_relations(List **dbs)
+{
+	uint32		cursor = 0;
+	CmkDekInfo	info;
+	int			n = 0;
+
+	while (cmk_registry_older_count() > 0 && cmk_registry_next(&cursor, &info))
+	{
+		if (!info.older || info.state != CMK_DEK_LIVE)
+			continue;
+		n++;
+		if (info.id.db != 0)
+			*dbs = list_append_unique_oid(*dbs, info.id.db);
+	}
+	return n;
+}
 
 static bool
 is_whole(const CmkRelId *id)
@@ -166,6 +193,9 @@ lock_relation(Oid relid)
 	return false;
 }
 
+/* A worker's: leave alone what is plain. */
+static bool only_rotate = false;
+
 typedef enum Step
 {
 	STEP_BEGIN, STEP_SEAL, STEP_FINISH, STEP_DONE
@@ -183,7 +213,7 @@ seal_step(Oid relid, Step step, RelFileNode *node, CmkSealPos *pos)
 
 	if (rel == NULL)
 		return STEP_DONE;
-	if (!cmk_seal_needed(rel))
+	if (!cmk_rotate_needed(rel) && (only_rotate || !cmk_seal_needed(rel)))
 	{
 		relation_close(rel, NoLock);
 		return STEP_DONE;
@@ -193,7 +223,10 @@ seal_step(Oid relid, Step step, RelFileNode *node, CmkSealPos *pos)
 	switch (step)
 	{
 		case STEP_BEGIN:
-			cmk_seal_begin(rel, pos);
+			if (cmk_rotate_needed(rel))
+				cmk_rotate_begin(rel, pos);
+			else
+				cmk_seal_begin(rel, pos);
 			cmk_progress_relation(relid, cmk_seal_blocks(pos));
 			*node = rel->rd_node;
 			step = STEP_SEAL;
@@ -306,6 +339,7 @@ cmk_seal_worker_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
+	only_rotate = MyBgworkerEntry->bgw_extra[0] != 0;
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid,
 											  BGWORKER_BYPASS_ALLOWCONN);
 	relids = list_relations();
@@ -343,7 +377,7 @@ wait_ms(long ms)
  * workers: so it looks itself.
  */
 bool
-cmk_seal_database_by_worker(Oid db)
+cmk_seal_database_by_worker(Oid db, bool rotate_only)
 {
 	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
@@ -358,6 +392,7 @@ cmk_seal_database_by_worker(Oid db)
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_main_arg = ObjectIdGetDatum(db);
+	worker.bgw_extra[0] = rotate_only;
 	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
 		return false;
 
@@ -379,56 +414,155 @@ cmk_seal_database_by_worker(Oid db)
 
 /* A worker for each database that has something to do; all do the shared ones. */
 static void
-launch_round(List *dbs)
+launch_round(List *dbs, bool rotate_only)
 {
 	ListCell   *lc;
 
 	if (dbs == NIL)
 		dbs = list_make1_oid(1);	/* template1, for the shared relations */
 	foreach(lc, dbs)
-		while (!cmk_seal_database_by_worker(lfirst_oid(lc)))
+		while (!cmk_seal_database_by_worker(lfirst_oid(lc), rotate_only))
 			wait_ms(1000);		/* max_worker_processes */
+}
+
+static bool is_launcher = false;
+
+static void
+launcher_exit(int code, Datum arg)
+{
+	if (is_launcher)
+		(void) pg_atomic_exchange_u32(&cmk_shared->launcher, 0);
+	is_launcher = false;
+}
+
+/* One of them is enough.  false: there is one. */
+static bool
+become_launcher(void)
+{
+	uint32		none = 0;
+
+	is_launcher = pg_atomic_compare_exchange_u32(&cmk_shared->launcher, &none, 1);
+	return is_launcher;
+}
+
+/*
+ * There was nothing to do.  A session that has begun meanwhile saw that there is a
+ * launcher, or will see that there is none: then it counted before we look here.
+ */
+static bool
+may_end(uint32 rotations)
+{
+	launcher_exit(0, (Datum) 0);
+	return pg_atomic_read_u32(&cmk_shared->rotations) == rotations ||
+		!become_launcher();
+}
+
+/* Is a session at work?  It holds locks, and may be through by itself. */
+static bool
+session_is_sealing(void)
+{
+	bool		found = false;
+
+	SpinLockAcquire(&cmk_shared->mutex);
+	for (int i = 0; i < CMK_SEAL_SLOTS; i++)
+		found |= cmk_shared->seals[i].pid != 0;
+	SpinLockRelease(&cmk_shared->mutex);
+	return found;
+}
+
+/* What is to do, in one number; *dbs where.  Says so if it is not as before. */
+static int
+look_for_work(List **dbs, int before)
+{
+	char		some[MAXPGPATH];
+	int			plain = cmk_seal_all ? cmk_unsealed_files(InvalidOid, some, dbs) : 0;
+	int			rotating = rotating_relations(dbs);
+
+	if (plain + rotating == before)
+		return before;
+	if (plain > 0)
+		ereport(LOG,
+				(errmsg("pg_cmk: %d relation files are to be sealed in place", plain),
+				 errdetail("One of them is \"%s\".", some)));
+	if (rotating > 0 && !session_is_sealing())
+		ereport(LOG,
+				(errmsg("pg_cmk: the data keys of %d relations are still to be rotated", rotating)));
+	return plain + rotating;
 }
 
 void
 cmk_seal_launcher_main(Datum arg)
 {
 	MemoryContext context;
-	int			before = -1;
+	int			left = -1;
 	long		nap = 1000;
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
+	if (!become_launcher())
+		proc_exit(0);
+	before_shmem_exit(launcher_exit, (Datum) 0);
 	context = AllocSetContextCreate(TopMemoryContext, "pg_cmk sealing",
 									ALLOCSET_DEFAULT_SIZES);
+
+	/* Who had this one started has not begun yet. */
+	if (DatumGetBool(arg))
+		wait_ms(WATCH_MS);
 	for (;;)
 	{
 		List	   *dbs = NIL;
-		char		some[MAXPGPATH];
-		int			left;
+		int			before = left;
+		uint32		rotations = pg_atomic_fetch_add_u32(&cmk_shared->rotations, 0);
 
 		MemoryContextSwitchTo(context);
-		left = cmk_unsealed_files(InvalidOid, some, &dbs);
-		if (left == 0)
+		left = look_for_work(&dbs, before);
+		if (left == 0 && may_end(rotations))
 			break;
+		if (left == 0)
+			continue;
 		if (left != before)
-		{
-			ereport(LOG,
-					(errmsg("pg_cmk: %d relation files are to be sealed in place", left),
-					 errdetail("One of them is \"%s\".", some)));
 			nap = 1000;
-		}
-		before = left;
-		launch_round(dbs);
+		if (!session_is_sealing())
+			launch_round(dbs, !cmk_seal_all);
 		MemoryContextReset(context);
 
 		/* What is left belongs to nobody, or to a transaction that is not over. */
 		wait_ms(nap);
-		nap = Min(nap * 2, 600000);
+		nap = Min(nap * 2, session_is_sealing() ? WATCH_MS : 600000);
 	}
-	ereport(LOG, (errmsg("pg_cmk: every relation file of the cluster is sealed")));
+	if (cmk_seal_all)
+		ereport(LOG, (errmsg("pg_cmk: every relation file of the cluster is sealed")));
 	proc_exit(0);
+}
+
+static void
+fill_launcher(BackgroundWorker *worker)
+{
+	memset(worker, 0, sizeof(*worker));
+	strlcpy(worker->bgw_name, "pg_cmk sealing launcher", BGW_MAXLEN);
+	strlcpy(worker->bgw_type, "pg_cmk sealing launcher", BGW_MAXLEN);
+	strlcpy(worker->bgw_library_name, "pg_cmk", BGW_MAXLEN);
+	strlcpy(worker->bgw_function_name, "cmk_seal_launcher_main", BGW_MAXLEN);
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = 5;
+}
+
+void
+cmk_seal_watch(void)
+{
+	BackgroundWorker worker;
+
+	(void) pg_atomic_fetch_add_u32(&cmk_shared->rotations, 1);
+	if (pg_atomic_read_u32(&cmk_shared->launcher) != 0)
+		return;
+	fill_launcher(&worker);
+	worker.bgw_main_arg = BoolGetDatum(true);
+	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
+		ereport(LOG,
+				(errmsg("pg_cmk: no background worker is free to finish a rotation should it be interrupted"),
+				 errhint("Raise max_worker_processes.")));
 }
 
 void
@@ -441,15 +575,8 @@ cmk_sealwork_init(void)
 							"Kilobytes per second; 0: as fast as it can.",
 							&cmk_seal_rate, 65536, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
-	if (!cmk_seal_all || !cmk_has_key())
+	if (!cmk_has_key())
 		return;
-	memset(&worker, 0, sizeof(worker));
-	strlcpy(worker.bgw_name, "pg_cmk sealing launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "pg_cmk sealing launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "pg_cmk", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "cmk_seal_launcher_main", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = 5;
+	fill_launcher(&worker);
 	RegisterBackgroundWorker(&worker);
 }

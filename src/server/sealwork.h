@@ -1,7 +1,8 @@
 /*
  * sealwork.h
- *	  Who seals in place: a session that calls cmk.seal(), and background workers,
- *	  one for a database, for cmk.seal_database() and for scope cluster.
+ *	  Who seals in place: a session that calls cmk.seal() or cmk.rotate_dek(), and
+ *	  background workers, one for a database, for cmk.seal_database(), for scope cluster,
+ *	  and for a rotation that somebody else began.
  */
 #ifndef CMK_SEALWORK_H
 #define CMK_SEALWORK_H
@@ -33,10 +34,18 @@ extern void cmk_progress_end(void);
 extern int	cmk_unsealed_files(Oid db, char some[MAXPGPATH], List **dbs);
 
 /*
- * Has a background worker seal a database, and waits for it.  false: it could not
- * be started.  ereport(ERROR) if we are interrupted; the worker is then
- * told to end.
+ * Has a background worker seal a database, and waits for it; with only_rotate it
+ * finishes rotations and seals nothing that is plain.  false: it could not be started.
+ * ereport(ERROR) if we are interrupted; the worker is then told to end.
  */
-extern bool cmk_seal_database_by_worker(Oid db);
+extern bool cmk_seal_database_by_worker(Oid db, bool only_rotate);
+
+/*
+ * From now on somebody sees to it that a rotation which this session has begun is
+ * finished, should it end before; to be called before its first key is made too, for a
+ * crash between the two.  If no background worker is free nobody does, until the
+ * server is started again.
+ */
+extern void cmk_seal_watch(void);
 
 #endif							/* CMK_SEALWORK_H */

@@ -29,6 +29,7 @@
 #include "storage/ipc.h"
 #include "storage/proc.h"
 
+#include "../keyring/keycache.h"
 #include "../seal/page.h"
 #include "birth.h"
 #include "compat.h"
@@ -185,6 +186,7 @@ on_control_closing(int fd)
 {
 	ControlFileData control;
 	CmkError	err;
+	int			erased;
 
 	if (!can_lock() || !cmk_is_configured() ||
 		cmk_real.pread(fd, &control, sizeof(control), 0) != sizeof(control))
@@ -195,9 +197,14 @@ on_control_closing(int fd)
 		return;
 	if (!cmk_try_lock_keyring())
 		return;
-	if (cmk_keyring_erase(control.checkPointCopy.redo, current_lsn(), &err) < 0)
-		log_line("%s", err.message);
+	erased = cmk_keyring_erase(control.checkPointCopy.redo, current_lsn(), &err);
 	cmk_unlock_keyring();
+	if (erased < 0)
+		log_line("%s", err.message);
+
+	/* Others do it when they next come to a relation's file. */
+	if (erased != 0)
+		cmk_keycache_sweep();
 }
 
 /*

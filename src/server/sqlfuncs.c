@@ -99,7 +99,7 @@ cmk_relations(PG_FUNCTION_ARGS)
 		Oid			relid;
 
 		CHECK_FOR_INTERRUPTS();
-		if (info.state != CMK_DEK_LIVE ||
+		if (info.state != CMK_DEK_LIVE || info.older ||
 			(info.id.db != MyDatabaseId && info.id.db != 0))
 			continue;
 		relid = RelidByRelfilenode(info.id.spc, info.id.rel);

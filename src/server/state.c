@@ -227,6 +227,8 @@ cmk_shmem_startup(void)
 		cmk_shared->lock = &GetNamedLWLockTranche(CMK_TRANCHE)->lock;
 		pg_atomic_init_u32(&cmk_shared->root_logged, 0);
 		pg_atomic_init_u32(&cmk_shared->backups, 0);
+		pg_atomic_init_u32(&cmk_shared->launcher, 0);
+		pg_atomic_init_u32(&cmk_shared->rotations, 0);
 		pg_atomic_init_u64(&cmk_shared->wal_refuse, UINT64_MAX);
 		pg_atomic_init_u64(&cmk_shared->images_off, fullPageWrites ? 0 : UINT64_MAX);
 		pg_atomic_init_u32(&cmk_shared->root_created, cmk_root_created);

@@ -59,6 +59,8 @@ typedef struct CmkShared
 	pg_atomic_uint32 root_logged;	/* root.json is in WAL since this start */
 	pg_atomic_uint32 root_created;	/* at this start, and not noted yet */
 	pg_atomic_uint32 backups;	/* sessions between pg_backup_start and _stop */
+	pg_atomic_uint32 launcher;	/* 1: a launcher of sealing workers runs */
+	pg_atomic_uint32 rotations; /* calls that it has to know of */
 	pg_atomic_uint64 wal_refuse;	/* plain WAL is refused from here on; ~0: nowhere */
 	pg_atomic_uint64 images_off;	/* full_page_writes was off until then; ~0: is */
 

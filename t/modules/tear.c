@@ -1,11 +1,12 @@
 /*
  * tear.c
- *	  A library that tears writes, for t/061_seal.pl: preloaded behind the seam, it
+ *	  A library that tears writes, for t/SealTest.pm: preloaded behind the seam, it
  *	  sees what goes to the disk.
  *
  * The file that TEAR_CONTROL names holds four numbers of 32 bits, shared with the
- * test: what to tear (0 nothing; 1 the write of a sealed page over a plain one; 2
- * any other write of a page over one that differs), how many of these to let pass
+ * test: what to tear (0 nothing; 1 the write of a sealed page over a plain one; 3 that
+ * over one of another generation; 2 any other write of a page over one that differs),
+ * how many of these to let pass
  * before, how many sectors of 512 bytes to write, and, set by us, whether it was
  * done.  The process that wrote is then killed, as by a loss of power.
  */
@@ -58,6 +59,13 @@ is_sealed(const unsigned char *page)
 	return page[11] & 0x80;
 }
 
+/* In bits 11-14 of pd_flags. */
+static int
+generation(const unsigned char *page)
+{
+	return page[11] >> 3 & 15;
+}
+
 /* Is it what is to be torn?  A page that was all zero says nothing. */
 static int
 matches(int fd, const unsigned char *new, size_t n, off_t off)
@@ -79,6 +87,8 @@ matches(int fd, const unsigned char *new, size_t n, off_t off)
 		return 0;
 	if (is_sealed(new) && !is_sealed(old))
 		return control->what == 1;
+	if (is_sealed(new) && generation(old) != generation(new))
+		return control->what == 3;
 	return control->what == 2 && memcmp(old, new, PAGE) != 0;
 }
 

@@ -576,7 +576,8 @@ check_sealed(const uint8_t *disk, const uint8_t *plain, size_t n,
 		uint16_t	sum;
 
 		if (cmk_page_kind(disk) != CMK_PAGE_SEALED ||
-			cmk_page_generation(disk) != generation % 16)
+			cmk_page_generation(disk) != generation % 16 ||
+			cmk_page_is_unmet(disk) != ((generation & CMK_PAGE_UNMET) != 0))
 			return unit_fail(__FILE__, __LINE__,
 							 "block %u is not sealed, generation %u", block,
 							 generation);

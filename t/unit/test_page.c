@@ -185,12 +185,24 @@ generations(void)
 		CHECK_INT(flags_of(work), 0x0004);
 	}
 
-	/* bits that the server may define one day (3-10) pass through */
-	put16(plain, 10, 0x07ff);
+	/* bits that the server may define one day (3-9) pass through */
+	put16(plain, 10, 0x03ff);
 	CHECK_INT(cmk_page_seal(x, work, plain, 3, CMK_FORK_MAIN, 9, false), 0);
-	CHECK_INT(flags_of(work), 0x07ff | 0x8000 | 9 << 11);
+	CHECK_INT(flags_of(work), 0x03ff | 0x8000 | 9 << 11);
+	CHECK(!cmk_page_is_unmet(work));
 	CHECK_INT(cmk_page_open(x, work, 3, CMK_FORK_MAIN, false), CMK_OPEN_OK);
-	CHECK_INT(flags_of(work), 0x07ff);
+	CHECK_INT(flags_of(work), 0x03ff);
+
+	/* the job's mark goes, whatever was there before */
+	put16(plain, 10, 0x0404);
+	CHECK_INT(cmk_page_seal(x, work, plain, 3, CMK_FORK_MAIN, 9, true), 0);
+	CHECK_INT(flags_of(work), 0x8004 | 9 << 11);
+	CHECK_INT(cmk_page_seal(x, work, plain, 3, CMK_FORK_MAIN, 25 | CMK_PAGE_UNMET, true), 0);
+	CHECK_INT(flags_of(work), 0x8404 | 9 << 11);
+	CHECK_INT(cmk_page_generation(work), 9);
+	CHECK(cmk_page_is_unmet(work));
+	CHECK_INT(cmk_page_open(x, work, 3, CMK_FORK_MAIN, true), CMK_OPEN_OK);
+	CHECK_INT(flags_of(work), 0x0004);
 }
 
 /* Seals plain into out and says whether the body differs from sealed's. */

@@ -60,12 +60,12 @@ a_new_page_is_sealed_and_marked(void)
 	CHECK_INT(env_put(&file, pages, 4 * PAGE, 0), 4 * PAGE);
 	env_disk(&file, disk, 4 * PAGE, 0);
 	CHECK_MEM(disk, pages, 2 * PAGE);
-	CHECK_SEALED(disk + 2 * PAGE, pages + 2 * PAGE, 2, 2, CMK_PAGE_UNLOGGED);
+	CHECK_SEALED(disk + 2 * PAGE, pages + 2 * PAGE, 2, 2, CMK_PAGE_UNMET | 1);
 
 	/* and again: the mark stays */
 	CHECK_INT(env_put(&file, pages + 2 * PAGE, 2 * PAGE, 2 * PAGE), 2 * PAGE);
 	env_disk(&file, disk, 4 * PAGE, 0);
-	CHECK_SEALED(disk + 2 * PAGE, pages + 2 * PAGE, 2, 2, CMK_PAGE_UNLOGGED);
+	CHECK_SEALED(disk + 2 * PAGE, pages + 2 * PAGE, 2, 2, CMK_PAGE_UNMET | 1);
 	CHECK_INT(env_get(&file, back, 4 * PAGE, 0), 4 * PAGE);
 	CHECK_MEM(back, pages, 4 * PAGE);
 	env_close(&file);
