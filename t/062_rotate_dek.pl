@@ -397,14 +397,7 @@ foreach my $checksums (1, 0)
 		if ($sectors % 2)
 		{
 			$tear->tear(3, int(rand(5)), 16 - $sectors);
-			if ($tear->start($torn, fail_ok => 1))
-			{
-				$torn->stop('immediate');
-			}
-			else
-			{
-				$tear->wait_down($torn);
-			}
+			$tear->recover($torn);
 			$tear->tear(0, 0, 0);
 		}
 		$tear->start($torn);

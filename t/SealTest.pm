@@ -144,9 +144,13 @@ What is to be torn by the servers that run with it; nothing if $what is 0.
 
 How many writes were torn since: 0 or 1.
 
-=item $tear->start($node, [%options])
+=item $tear->start($node)
 
 Starts a server with it.
+
+=item $tear->recover($node)
+
+Starts a server that may go down while it recovers, or right after, and takes it down.
 
 =item $tear->wait_down($node)
 
@@ -181,11 +185,24 @@ sub done
 
 sub start
 {
-	my ($self, $node, %opt) = @_;
+	my ($self, $node) = @_;
 	local $ENV{LD_PRELOAD} = $self->{so};
 	local $ENV{TEAR_CONTROL} = $self->{control};
 
-	return $node->start(%opt);
+	return $node->start;
+}
+
+# Not by $node->start(), which bails out if the server is down again so soon.
+sub recover
+{
+	my ($self, $node) = @_;
+	local $ENV{LD_PRELOAD} = $self->{so};
+	local $ENV{TEAR_CONTROL} = $self->{control};
+
+	system_log('pg_ctl', '-w', '-D', $node->data_dir, '-l', $node->logfile, 'start');
+	system_log('pg_ctl', '-w', '-D', $node->data_dir, '-m', 'immediate', 'stop');
+	$self->wait_down($node);
+	return;
 }
 
 sub wait_down
