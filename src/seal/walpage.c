@@ -182,6 +182,13 @@ cmk_walpage_open(CmkXts *x, void *page)
 			return CMK_OPEN_CRYPTO;
 		return CMK_OPEN_NOT_SANE;
 	}
-	cmk_head_put16(p, XLP_INFO, cmk_head_get16(p, XLP_INFO) & ~(CMK_XLP_SEALED | CMK_XLP_GEN_MASK));
+	cmk_walpage_unmark(p);
 	return CMK_OPEN_OK;
+}
+
+void
+cmk_walpage_unmark(void *page)
+{
+	cmk_head_put16(page, XLP_INFO,
+				   cmk_head_get16(page, XLP_INFO) & ~(CMK_XLP_SEALED | CMK_XLP_GEN_MASK));
 }

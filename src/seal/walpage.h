@@ -70,4 +70,10 @@ extern int	cmk_walpage_seal(CmkXts *x, void *dst, const void *src,
  */
 extern CmkOpenResult cmk_walpage_open(CmkXts *x, void *page);
 
+/*
+ * Takes mark and generation from the head of a page, and leaves its body sealed: for
+ * one that nobody is to open, so that the server judges it by the rest of its head.
+ */
+extern void cmk_walpage_unmark(void *page);
+
 #endif							/* CMK_WALPAGE_H */

@@ -145,7 +145,11 @@ open_sealed(const CmkSeamFile *file, uint8_t *page, const CmkWalHead *head)
 	return refuse(file, head, "it is damaged, or sealed under another key");
 }
 
-/* Opens the page at buf, if it is a sealed one at its place.  0, or -1 with errno. */
+/*
+ * Opens the page at buf, if it is a sealed one at its place.  Of one that is left over,
+ * or of another segment, the server is to say so, by its place or its cluster, and not
+ * that it has unknown bits.  0, or -1 with errno.
+ */
 static int
 open_page(const CmkSeamFile *file, uint8_t *page, uint64_t addr)
 {
@@ -153,7 +157,11 @@ open_page(const CmkSeamFile *file, uint8_t *page, uint64_t addr)
 
 	cmk_walpage_head(page, &head);
 	if (!is_at_place(&head, addr))
+	{
+		if (head.magic == config->magic && (head.info & CMK_XLP_SEALED))
+			cmk_walpage_unmark(page);
 		return 0;
+	}
 	if (head.info & CMK_XLP_SEALED)
 		return open_sealed(file, page, &head);
 	if (hooks->plain_refused(addr))
