@@ -235,6 +235,38 @@ foreach my $method ('stream', 'fetch')
 	is($status, 0, '... is verified') or diag($out);
 	starts_with("$base/$method", $least + 2000, "-X $method");
 }
+
+# A core dump of the tool would have the key schedules.  A limit of 0 does not stop a dump
+# that core_pattern pipes to a program; then the process must not be dumpable at all, and
+# by that /proc shows it as root's.
+mkdir "$base/received";
+foreach my $limit ('unlimited', '0')
+{
+	my ($said, $pid) = ('');
+	my $h = IPC::Run::start(
+		[
+			'sh', '-c', "ulimit -c $limit 2>/dev/null; exec \"\$@\"", 'sh',
+			under_exec($node, 'pg_receivewal', '--no-loop', '-D', "$base/received",
+				'-d', $node->connstr('postgres') . ' application_name=receiver')
+		],
+		'<', \undef, '>&', \$said, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+
+	ok( wait_until(
+			'the tool runs',
+			sub {
+				$h->pump_nb;
+				$pid = $h->{KIDS}[0]{PID};
+				return $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_replication WHERE application_name = 'receiver'}) eq 1;
+			}),
+		"a tool under ulimit -c $limit") or diag($said);
+	my ($soft, $hard) = slurp_file("/proc/$pid/limits") =~ /^Max core file size\s+(\S+)\s+(\S+)/m;
+	my $owner = (stat("/proc/$pid/environ"))[4];
+	ok("$soft $hard" eq '1 1' || $owner == 0, '... leaves no core dump')
+	  or diag("limits $soft $hard, /proc is of user $owner");
+	$h->signal('INT');
+	$h->finish;
+	$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_replication WHERE application_name = 'receiver'});
+}
 $node->stop;
 
 done_testing();

@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "../keyring/rootfile.h"
+#include "../seal/secret.h"
 #include "../seal/walpage.h"
 #include "../server/relfile.h"
 #include "../server/walfile.h"
@@ -301,11 +302,16 @@ tool_starts(void)
 	const char *fd_text = getenv(CMK_TOOL_ENV);
 	int			(*reg) (const CmkSeamOps *, CmkSeamReal *);
 	CmkToolKey	key;
+	CmkError	err;
 	int			fd;
 
 	tool = which_tool();
 	if (fd_text == NULL || tool == TOOL_OTHER)
 		return;
+
+	/* pg_cmk's own limit is inherited, but not that it made itself undumpable */
+	if (cmk_secret_no_core(&err) < 0)
+		fail(err.message);
 	fd = atoi(fd_text);
 	if (pread(fd, &key, sizeof(key), 0) != sizeof(key) ||
 		memcmp(key.magic, CMK_TOOL_MAGIC, sizeof(key.magic)) != 0)
