@@ -358,6 +358,14 @@ sub init_fork
 	return -s "$dir/${p}_init" ? "failure ${p}_init" . blocks_of("$dir/${p}_init") . ": $what" : ();
 }
 
+# The log is known by where it is, whatever links lead there.
+$copy = planted(sub { mkdir "$_[0]/log" or die; append_to_file("$_[0]/log/server.log", 'a line') });
+symlink($copy, $node->basedir . '/link') or die;
+finds($copy, [], 'the log, by a path that leads through a link', '-c', 'log_directory=' . $node->basedir . '/link/log/');
+finds($copy, [], '... by its own path', '-c', "log_directory=$copy/log");
+finds($copy, ['notice log/server.log: no rule knows this file'], '... but not a directory that is no log',
+	'-c', 'log_directory=' . $node->basedir . '/log');
+
 $copy = planted(sub { PostgreSQL::Test::Utils::system_log('cp', $kek, "$_[0]/kek.pem"); chmod 0600, "$_[0]/kek.pem" });
 ok(scalar(grep { $_ eq 'failure kek.pem: is the key that opens this cluster: who has the files has the key' }
 		@{ verify($copy, '-c', "pg_cmk.key=file://$copy/kek.pem")->{list} }), 'a key among the files it protects');

@@ -50,23 +50,42 @@ refuse_running(CmkVerify *v)
 	return -1;
 }
 
-/* Without a leading path to the data directory, and without a slash at the end; "" if outside. */
+/*
+ * The directory relative to the data directory, without a slash at the end; "" if it is
+ * outside.  A path to it may lead through links; its last component is left as it is, since
+ * verify_walk.c follows that one if it is a link.
+ */
 static void
-make_relative(char *dir)
+make_relative(char *dir, size_t size)
 {
-	char	   *cwd = getcwd(NULL, 0);
-	size_t		len = cwd != NULL ? strlen(cwd) : 0;
+	size_t		len = strlen(dir);
+	char	   *cwd;
+	char	   *parent;
+	char	   *base;
 
+	while (len > 1 && dir[len - 1] == '/')
+		dir[--len] = '\0';
 	if (strncmp(dir, "./", 2) == 0)
 		memmove(dir, dir + 2, strlen(dir + 2) + 1);
-	if (dir[0] == '/' && len > 0 && strncmp(dir, cwd, len) == 0 && dir[len] == '/')
-		memmove(dir, dir + len + 1, strlen(dir + len + 1) + 1);
-	free(cwd);
-	len = strlen(dir);
-	while (len > 0 && dir[len - 1] == '/')
-		dir[--len] = '\0';
-	if (dir[0] == '/' || dir[0] == '.')
+	if (dir[0] == '.')
 		dir[0] = '\0';
+	if (dir[0] != '/')
+		return;
+
+	base = strdup(strrchr(dir, '/') + 1);
+	*(strrchr(dir, '/') + 1) = '\0';
+	parent = realpath(dir, NULL);
+	cwd = getcwd(NULL, 0);
+	dir[0] = '\0';
+	len = cwd != NULL ? strlen(cwd) : 0;
+	if (base != NULL && parent != NULL && len > 0 && strncmp(parent, cwd, len) == 0 &&
+		(parent[len] == '\0' || parent[len] == '/') &&
+		snprintf(dir, size, "%s%s%s", parent[len] == '/' ? parent + len + 1 : "",
+				 parent[len] == '/' ? "/" : "", base) >= (int) size)
+		dir[0] = '\0';
+	free(base);
+	free(parent);
+	free(cwd);
 }
 
 /* A key that is in the data directory protects nothing of it. */
@@ -107,7 +126,7 @@ read_settings(CmkVerify *v)
 		cmk_say("setting pg_cmk.scope is neither \"tables\" nor \"cluster\"", scope, NULL);
 		return -1;
 	}
-	make_relative(v->log_dir);
+	make_relative(v->log_dir, sizeof(v->log_dir));
 	look_at_key_file(v, url);
 	return 0;
 }
