@@ -32,7 +32,7 @@
 #include "compat.h"
 #include "filekind.h"
 #include "keywal.h"
-#include "relfile.h"
+#include "rawio.h"
 #include "relfile_key.h"
 #include "state.h"
 

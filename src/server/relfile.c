@@ -22,12 +22,9 @@
 #include "rawio.h"
 #include "relfile.h"
 #include "relfile_key.h"
-#include "walfile.h"
 
 /* Pages sealed into one write. */
 #define BOUNCE_PAGES	16
-
-CmkSeamReal cmk_real;
 
 static const CmkFileConfig *config;
 static const CmkFileHooks *hooks;
@@ -223,19 +220,11 @@ open_pages(CmkSeamFile *file, void *buf, ssize_t n, off_t off, bool copied)
 	return n;
 }
 
-static inline bool
-is_wal(const CmkSeamFile *file)
-{
-	return file->kind == CMK_FILE_WAL || file->kind == CMK_FILE_WAL_TEMP;
-}
-
 static ssize_t
 relfile_pread(CmkSeamFile *file, int fd, void *buf, size_t n, off_t off)
 {
 	ssize_t		got;
 
-	if (is_wal(file))
-		return cmk_walfile_pread(file, fd, buf, n, off);
 	got = cmk_real.pread(fd, buf, n, off);
 	if (got <= 0 || file->kind == CMK_FILE_CONTROL)
 		return got;
@@ -248,8 +237,6 @@ relfile_read(CmkSeamFile *file, int fd, void *buf, size_t n)
 	off_t		off;
 	ssize_t		got;
 
-	if (is_wal(file))
-		return cmk_walfile_read(file, fd, buf, n);
 	if (file->kind == CMK_FILE_CONTROL)
 		return cmk_real.read(fd, buf, n);
 	off = cmk_real.lseek(fd, 0, SEEK_CUR);
@@ -390,8 +377,6 @@ relfile_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
 	CmkXts	   *x;
 	int			fail;
 
-	if (is_wal(file))
-		return cmk_walfile_pwrite(file, fd, buf, n, off);
 	if (file->kind == CMK_FILE_CONTROL)
 		return cmk_real.pwrite(fd, buf, n, off);
 	x = cmk_filekey_cipher_for_write(file, fd, off, &fail);
@@ -422,8 +407,6 @@ relfile_write(CmkSeamFile *file, int fd, const void *buf, size_t n)
 	off_t		off;
 	int			fail;
 
-	if (is_wal(file))
-		return cmk_walfile_write(file, fd, buf, n);
 	if (file->kind == CMK_FILE_CONTROL)
 		return cmk_real.write(fd, buf, n);
 	off = cmk_real.lseek(fd, 0, SEEK_CUR);
@@ -464,8 +447,6 @@ static ssize_t
 relfile_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
 				off_t off)
 {
-	if (is_wal(file))
-		return cmk_walfile_pwritev(file, fd, iov, cnt, off);
 	return cmk_write_vector(file, fd, iov, cnt, off, relfile_pwrite);
 }
 
@@ -477,23 +458,12 @@ relfile_opening(const char *path, int *flags, CmkSeamFile *file)
 
 	switch (kind)
 	{
-		case CMK_FILE_OTHER:
-		case CMK_FILE_TEMPORARY:
-		case CMK_FILE_SPILL:
-		case CMK_FILE_TEXTS:
-		case CMK_FILE_STATEMENTS:
-		case CMK_FILE_TWOPHASE:
-		case CMK_FILE_NOTIFY:
-			return 0;
 		case CMK_FILE_CONTROL:
 			if ((*flags & O_ACCMODE) == O_RDONLY)
 				return 0;
 			break;
 		case CMK_FILE_PROBE:
 			break;
-		case CMK_FILE_WAL:
-		case CMK_FILE_WAL_TEMP:
-			return cmk_walfile_opening(path, *flags, kind, &name, file);
 		case CMK_FILE_RELATION:
 		case CMK_FILE_TEMP_RELATION:
 			file->fork = name.fork;
@@ -504,6 +474,8 @@ relfile_opening(const char *path, int *flags, CmkSeamFile *file)
 			file->backend = name.backend;
 			file->slot = CMK_FILEKEY_NO_SLOT;
 			break;
+		default:
+			return 0;
 	}
 	file->kind = (uint8_t) kind;
 	file->open_flags = (uint32_t) *flags;

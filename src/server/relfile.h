@@ -52,8 +52,8 @@ typedef struct CmkFileHooks
 
 	/*
 	 * A damaged page was read in a file that is being sealed in place, or whose key
-	 * is being rotated: does this
-	 * process replay WAL that should have its image yet?  Asked only then.
+	 * is being rotated: does this process replay WAL that should have its image yet?
+	 * Asked only then.
 	 */
 	bool		(*image_comes) (void);
 
@@ -81,11 +81,10 @@ typedef struct CmkFileConfig
 
 /*
  * Both must stay valid.  cmk_relfile_ops is this file's part of the table that
- * fileops.c registers with the seam; the seam fills cmk_real.
+ * fileops.c registers with the seam.
  */
 extern void cmk_relfile_init(const CmkFileConfig *config,
 							 const CmkFileHooks *hooks);
 extern const CmkSeamOps cmk_relfile_ops;
-extern CmkSeamReal cmk_real;
 
 #endif							/* CMK_RELFILE_H */

@@ -37,6 +37,7 @@
 #include "keywal.h"
 #include "lockdown.h"
 #include "orphans.h"
+#include "rawio.h"
 #include "relfile.h"
 #include "seamops.h"
 #include "settings.h"

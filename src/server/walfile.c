@@ -19,7 +19,6 @@
 
 #include "../seal/walpage.h"
 #include "rawio.h"
-#include "relfile.h"
 #include "walfile.h"
 
 #define PAGE		CMK_PAGE_SIZE
@@ -280,18 +279,9 @@ cmk_walfile_pread(CmkSeamFile *file, int fd, void *buf, size_t n, off_t off)
 ssize_t
 cmk_walfile_read(CmkSeamFile *file, int fd, void *buf, size_t n)
 {
-	off_t		off;
-	ssize_t		got;
-
 	if (file->kind == CMK_FILE_WAL_TEMP)
 		return cmk_real.read(fd, buf, n);
-	off = cmk_real.lseek(fd, 0, SEEK_CUR);
-	if (off < 0)
-		return -1;
-	got = cmk_walfile_pread(file, fd, buf, n, off);
-	if (got > 0 && cmk_real.lseek(fd, off + got, SEEK_SET) < 0)
-		return -1;
-	return got;
+	return cmk_read_by_position(file, fd, buf, n, 0, cmk_walfile_pread);
 }
 
 /* ---- writing ---- */
@@ -557,13 +547,24 @@ cmk_walfile_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
 ssize_t
 cmk_walfile_write(CmkSeamFile *file, int fd, const void *buf, size_t n)
 {
-	off_t		off = cmk_real.lseek(fd, 0, SEEK_CUR);
-	ssize_t		done;
-
-	if (off < 0)
-		return -1;
-	done = cmk_walfile_pwrite(file, fd, buf, n, off);
-	if (done > 0 && cmk_real.lseek(fd, off + done, SEEK_SET) < 0)
-		return -1;
-	return done;
+	return cmk_write_by_position(file, fd, buf, n, cmk_walfile_pwrite);
 }
+
+static int
+walfile_opening(const char *path, int *flags, CmkSeamFile *file)
+{
+	CmkFileName name;
+	CmkFileKind kind = cmk_filekind(path, &name);
+
+	return cmk_walfile_opening(path, *flags, kind, &name, file);
+}
+
+const CmkSeamOps cmk_walfile_ops = {
+	.abi = CMK_SEAM_ABI,
+	.opening = walfile_opening,
+	.pread = cmk_walfile_pread,
+	.pwrite = cmk_walfile_pwrite,
+	.pwritev = cmk_walfile_pwritev,
+	.read = cmk_walfile_read,
+	.write = cmk_walfile_write
+};
