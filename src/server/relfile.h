@@ -3,7 +3,7 @@
  *	  Data pages on their way between the server and a file.
  *
  * These are the functions that the seam calls for relation files.  The way of a
- * page: the server's pwrite() comes through the seam to relfile_pwrite(), which
+ * page: the server's pwrite() comes through the seam to cmk_relfile_pwrite(), which
  * asks the keyring for the file's key and seal/ for its sealed bytes, and calls
  * the real pwrite().  pread() comes the same way back.
  *
