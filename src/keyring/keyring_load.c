@@ -13,8 +13,8 @@
 #define LOAD_RECORDS	256		/* 32 kB at a time */
 
 /*
- * Two records claim one generation of a relation: true if the one that is in the registry gave
- * way and was noted as damaged.
+ * Two records claim one generation of a relation: true if the one that is in the
+ * registry gave way and was noted as damaged.
  */
 static bool
 gives_way(uint32_t slot, const CmkDekInfo *old, const CmkDekInfo *new)

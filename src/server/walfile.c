@@ -120,7 +120,7 @@ cmk_walfile_open_sealed(const CmkSeamFile *file, uint8_t *page, const CmkWalHead
 			default:
 				break;
 		}
-		/* Numbers that are equal modulo 16: the expected one first, then from the newest. */
+		/* Numbers equal modulo 16: the expected one first, then from the newest. */
 		root = cmk_registry_root_of_generation(generation,
 											   root == expected ? NULL : root);
 		if (root == expected && root != NULL)

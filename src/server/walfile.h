@@ -113,6 +113,7 @@ extern bool cmk_walfile_start(const CmkFileName *name, uint64_t *start);
 
 /* ---- walkey.c ---- */
 
+/* Makes the cipher contexts.  0 or -1 with CMK_ERR_NO_MEMORY. */
 extern int	cmk_walkey_init(CmkError *err);
 
 /* The cipher of an open root, until the next call; NULL with errno. */
