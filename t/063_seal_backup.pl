@@ -153,7 +153,7 @@ cmp_ok($counts->{main}{plain}, '>', 0, '... and is stopped in the middle');
 
 # ---- pg_rewind, while the source seals ----
 
-set_rate($two, '200kB');
+set_rate($two, '50kB');
 my $slow = start_sealing($two, 'slow');
 ok(some_sealed($two, 'slow', 20), 'the source seals while it is copied');
 # What must not begin meanwhile is held off by this.
