@@ -10,6 +10,7 @@ use lib $FindBin::RealBin;
 use CmkTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use SealTest;
 use Test::More;
 
 sub path_of
@@ -29,18 +30,6 @@ sub is_sealed_page
 {
 	my ($page) = @_;
 	return unpack('v', substr($page, 10, 2)) & 0x8000 ? 1 : 0;
-}
-
-# In a session of its own, which pauses at that point.
-sub start_sealing
-{
-	my ($node, $relation, $point) = @_;
-	local $ENV{PGOPTIONS} = "-c pg_cmk.debug_pause_at=$point";
-	my $out = '';
-
-	return IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT cmk.seal('$relation')" ],
-		'<', \undef, '>&', \$out);
 }
 
 # $new up to a sector boundary, $old behind it.
