@@ -239,7 +239,7 @@ seal_step(Oid relid, Step step, RelFileNode *node, CmkSealPos *pos)
 			break;
 		case STEP_FINISH:
 			cmk_progress_phase(CMK_SEAL_SYNCING);
-			step = cmk_seal_finish(rel) ? STEP_DONE : STEP_BEGIN;
+			step = cmk_seal_finish(rel, pos) ? STEP_DONE : STEP_BEGIN;
 			break;
 		case STEP_DONE:
 			break;
@@ -363,6 +363,7 @@ cmk_seal_worker_main(Datum arg)
 	proc_exit(0);
 }
 
+/* The launcher ends here when the server shuts down. */
 static void
 wait_ms(long ms)
 {
@@ -370,6 +371,8 @@ wait_ms(long ms)
 					 PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
+	if (ShutdownRequestPending)
+		proc_exit(0);
 }
 
 /*
@@ -387,7 +390,7 @@ cmk_seal_database_by_worker(Oid db, bool rotate_only)
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_cmk sealing worker for database %u", db);
 	strlcpy(worker.bgw_type, "pg_cmk sealing worker", BGW_MAXLEN);
 	strlcpy(worker.bgw_library_name, "pg_cmk", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "cmk_seal_worker_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, CMK_SEAL_WORKER_MAIN, BGW_MAXLEN);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
@@ -497,7 +500,7 @@ cmk_seal_launcher_main(Datum arg)
 	int			left = -1;
 	long		nap = 1000;
 
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	if (!become_launcher())
