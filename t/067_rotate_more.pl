@@ -112,6 +112,36 @@ ok(wait_until('it is finished', sub { live_generations($node, 'shrinks') eq '2' 
 is(join("\n", log_since($node, $offset) =~ /^.*(?:ERROR|could not).*$/mg), '', '... without an error');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM shrinks'), 10, '... every row is there');
 
+# ---- a shared relation, when template1 is not what initdb made ----
+
+$node->safe_psql('postgres', $_) foreach
+  q{UPDATE pg_database SET datistemplate = false WHERE datname = 'template1'}, 'DROP DATABASE template1',
+  'CREATE DATABASE template1 TEMPLATE template0', q{SELECT cmk.seal('pg_authid')};
+$node->psql('postgres', q{SET pg_cmk.debug_crash_at = 'generation-after-wal'; SELECT cmk.rotate_dek('pg_authid')});
+wait_until('the server is back', sub { hears($node) eq '' });
+ok(wait_until('it is finished', sub { live_generations($node, 'pg_authid') eq '2' }), 'a shared relation is finished without the first template1');
+
+# ---- processes that are idle ----
+
+# They have used the old keys, and do nothing any more; one is in a transaction.
+make_table($node, 'postgres', 'idle', $marker, 300, am => 'cmk_heap');
+my @idle = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 2;
+my %old = known_keys($node, root_from_file($node, $node->basedir . '/kek.pem'));
+$_->query_safe('SET enable_seqscan = off; SELECT count(*) FROM idle WHERE id < 100') foreach @idle;
+$idle[1]->query_safe('BEGIN');
+my $other = $node->background_psql('postgres');
+$other->query_safe(q{SELECT cmk.rotate_dek('idle')});
+my %new = map { $_ => 1 } values %{ { known_keys($node, root_from_file($node, $node->basedir . '/kek.pem')) } };
+settle_deaths($node);
+my %now = map { $_ => 1 } values %{ { known_keys($node, root_from_file($node, $node->basedir . '/kek.pem')) } };
+my %gone = map { $_ => $old{$_} } grep { !$now{ $old{$_} } } keys %old;
+cmp_ok(scalar(keys %gone), '>=', 18, 'the old keys of a table and what belongs to it are erased');
+my @found;
+wait_until('no process has them', sub { @found = memory_of($node, \%gone); !@found });
+is_deeply(\@found, [], '... and no process has them in its memory, be it idle');
+is($idle[$_]->query_safe('SELECT count(*) FROM idle'), 300, '... and reads on') foreach 0, 1;
+$_->quit foreach @idle, $other;
+
 # ---- a shutdown right after the start ----
 
 foreach my $n (1 .. 3)

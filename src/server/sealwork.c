@@ -415,6 +415,22 @@ cmk_seal_database_by_worker(Oid db, bool rotate_only)
 
 /* ---- the launcher ---- */
 
+/* The oldest in the default tablespace: template1, unless that was made anew. */
+static Oid
+some_database(void)
+{
+	DIR		   *d = AllocateDir("base");
+	struct dirent *de;
+	Oid			result = InvalidOid;
+
+	while ((de = ReadDirExtended(d, "base", LOG)) != NULL)
+		if (strspn(de->d_name, "0123456789") == strlen(de->d_name))
+			result = OidIsValid(result) ? Min(result, atooid(de->d_name)) :
+				atooid(de->d_name);
+	FreeDir(d);
+	return result;
+}
+
 /* A worker for each database that has something to do; all do the shared ones. */
 static void
 launch_round(List *dbs, bool rotate_only)
@@ -422,7 +438,7 @@ launch_round(List *dbs, bool rotate_only)
 	ListCell   *lc;
 
 	if (dbs == NIL)
-		dbs = list_make1_oid(1);	/* template1, for the shared relations */
+		dbs = list_make1_oid(some_database());
 	foreach(lc, dbs)
 		while (!cmk_seal_database_by_worker(lfirst_oid(lc), rotate_only))
 			wait_ms(1000);		/* max_worker_processes */
