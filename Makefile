@@ -32,7 +32,7 @@ OBJS = $(SERVER_OBJS) $(PLAIN_OBJS)
 # What pg_cmk_exec.so shares with the server.
 TOOL_OBJS = $(patsubst %.c,%.o,$(wildcard src/exec/*.c))
 EXEC_OBJS = $(TOOL_OBJS) $(filter src/seal/% src/keyring/%,$(PLAIN_OBJS)) \
-	$(patsubst %,src/server/%.o,filekind relfile relfile_key walfile walkey)
+	$(patsubst %,src/server/%.o,filekind rawio walfile walfile_write walkey)
 
 SHLIB_LINK = -lcrypto -lssl -lcurl -lcjson -lz
 

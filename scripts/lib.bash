@@ -68,6 +68,16 @@ need_installed()
 		die "pg_cmk is not installed: make && make install"
 }
 
+# make_regress_libraries SUITE DIR: what the server's regression suite, whose sources
+# are in SUITE, loads from DIR.
+make_regress_libraries()
+{
+	gcc -O1 -w -fPIC -shared -D_GNU_SOURCE \
+		-I"$("$PG_CONFIG" --includedir-server)" -I"$("$PG_CONFIG" --includedir)" \
+		-o "$2/regress.so" "$1/regress.c"
+	cp "$pkglibdir/autoinc.so" "$pkglibdir/refint.so" "$2"
+}
+
 # A directory of the server's user; sets work.  Everything under it is removed
 # at exit, and servers in it are stopped, unless keep_work is set.
 make_workdir()

@@ -33,19 +33,7 @@ sub add_vault
 my $second = add_vault('second');
 my $third  = add_vault('third');
 
-# Runs the command with the application's credentials: (exit status, stdout, stderr).
-sub pg_cmk
-{
-	my (@args) = @_;
-	my ($out, $err);
-	local %ENV = %ENV;
-
-	$ENV{AZURE_CLIENT_ID}     = $v->{app}{client_id};
-	$ENV{AZURE_CLIENT_SECRET} = $v->{app}{client_secret};
-	delete $ENV{PGDATA};
-	IPC::Run::run([ 'pg_cmk', @args ], '<', \undef, '>', \$out, '2>', \$err);
-	return ($? >> 8, $out, $err);
-}
+sub pg_cmk { return run_pg_cmk($v, @_) }
 
 # Exit status and output as wanted; on failure both are shown.
 sub runs

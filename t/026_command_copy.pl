@@ -27,18 +27,7 @@ $kv->grant('away', $v->{id}, [qw(get wrapKey unwrapKey)]);
 my $away = $kv->create_key('away', 'kek');
 my $rows = 0;
 
-sub pg_cmk
-{
-	my (@args) = @_;
-	my ($out, $err);
-	local %ENV = %ENV;
-
-	$ENV{AZURE_CLIENT_ID}     = $v->{app}{client_id};
-	$ENV{AZURE_CLIENT_SECRET} = $v->{app}{client_secret};
-	delete $ENV{PGDATA};
-	IPC::Run::run([ 'pg_cmk', @args ], '<', \undef, '>', \$out, '2>', \$err);
-	return ($? >> 8, $out, $err);
-}
+sub pg_cmk { return run_pg_cmk($v, @_) }
 
 sub root_file
 {

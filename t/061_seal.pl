@@ -131,47 +131,13 @@ foreach my $checksums (1, 0)
 {
 	my $torn = new_cmk_node("torn$checksums", checksums => $checksums,
 		conf => "pg_cmk.seal_rate = 0\nrestart_after_crash = off\n");
-	my @faults;
-	my $pages = 0;
 
 	$torn->safe_psql('postgres', 'CREATE EXTENSION amcheck; CREATE EXTENSION pageinspect');
 	$torn->stop;
-	for (my $sectors = 1; $sectors < 16; $sectors++)
-	{
-		my $mark = new_marker();
-		my $table = "t$sectors";
-
-		$tear->tear(0, 0, 0);
-		$tear->start($torn);
-		make_table($torn, 'postgres', $table, $mark, 200);
-		# Rows after the checkpoint, whose pages are on disk; then hint bits alone.
-		$torn->safe_psql('postgres', qq{
-			UPDATE $table SET id = id WHERE id % 3 = 0; SELECT count(*) FROM $table;
-			CHECKPOINT; SELECT count(*) FROM $table});
-		$tear->tear(1, int(rand(60)), $sectors);
-		$torn->psql('postgres', qq{SELECT cmk.seal('$table')}, timed_out => \my $timed_out, timeout => 60);
-		my $done = $tear->done;
-		push @faults, "$table: no write was torn" unless $done;
-		$tear->wait_down($torn);
-		$pages += $done;
-		$tear->tear(0, 0, 0);
-		# Every other time recovery's own writes are torn as well.
-		if ($sectors % 2)
-		{
-			$tear->tear(1, int(rand(5)), 16 - $sectors);
-			$tear->recover($torn);
-			$tear->tear(0, 0, 0);
-		}
-		$tear->start($torn);
-		push @faults, row_faults($torn, 'postgres', $table, $mark, 200) || ();
-		$torn->safe_psql('postgres', qq{SELECT cmk.seal('$table'); CHECKPOINT});
-		push @faults, sealed_faults($torn, 'postgres', $table) || ();
-		push @faults, row_faults($torn, 'postgres', $table, $mark, 200) || ();
-		push @faults, map { "plain text in $_" } marker_files($torn, $mark);
-		$torn->stop;
-	}
-	is(join("\n", @faults), '', "pages torn between plain and sealed, at every sector (checksums $checksums)");
-	is($pages, 15, '... were really torn');
+	my ($faults, $n) = torn_faults($tear, $torn, what => 1, function => 'cmk.seal', am => 'heap',
+		check => sub { my ($table, $mark) = @_; return map { "plain text in $_" } marker_files($torn, $mark) });
+	is($faults, '', "pages torn between plain and sealed, at every sector (checksums $checksums)");
+	is($n, 15, '... were really torn');
 }
 
 # ---- crashes at any moment, under load ----

@@ -15,6 +15,7 @@ use lib $FindBin::RealBin;
 use CmkTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use SealTest;
 use Test::More;
 
 my $marker = new_marker();
@@ -58,17 +59,6 @@ sub check
 	is(rows($node), $rows, "$what: the rows are there");
 	is(unreadable($node), '', "$what: every page is read");
 	return;
-}
-
-# Starts cmk.seal() in a session of its own.
-sub start_sealing
-{
-	my ($node, $table) = @_;
-	my $out = '';
-	my $job = IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', qq{SELECT cmk.seal('"$table"')} ],
-		'<', \undef, '>&', \$out);
-	return [ $job, \$out ];
 }
 
 # How many pages of the main fork are sealed on disk, out of how many.
@@ -121,7 +111,7 @@ set_rate($one, '1MB');
 my $begun = start_sealing($one, 'begun');
 ok(some_sealed($one, 'begun', 50), 'a table is being sealed');
 $one->safe_psql('postgres', q{SELECT pg_cancel_backend(pid) FROM cmk.progress});
-$begun->[0]->finish;
+$begun->finish;
 set_rate($one, 0);
 $one->safe_psql('postgres', 'CHECKPOINT');
 $one->wait_for_catchup($two, 'replay', $one->lsn('insert'));
@@ -157,13 +147,13 @@ $begun = start_sealing($one, 'begun');
 ok(wait_until('the old primary goes on', sub { (sealed_pages($one, 'begun'))[0] > $sealed_before + 50 }),
 	'the old primary goes on sealing');
 $one->stop('immediate');
-$begun->[0]->finish;
+$begun->finish;
 my $counts = page_counts($one->data_dir . '/' . $two->safe_psql('postgres', q{SELECT pg_relation_filepath('begun')}));
 cmp_ok($counts->{main}{plain}, '>', 0, '... and is stopped in the middle');
 
 # ---- pg_rewind, while the source seals ----
 
-set_rate($two, '200kB');
+set_rate($two, '50kB');
 my $slow = start_sealing($two, 'slow');
 ok(some_sealed($two, 'slow', 20), 'the source seals while it is copied');
 # What must not begin meanwhile is held off by this.
@@ -197,7 +187,7 @@ like($rows, qr/^none: 7600\|/, 'control: rows were deleted');
 $two->wait_for_catchup($one, 'replay', $two->lsn('insert'));
 check($one, $rows, 'the rewound server');
 $two->safe_psql('postgres', q{SELECT pg_cancel_backend(pid) FROM cmk.progress});
-$_->[0]->finish foreach $slow, $late;
+$_->finish foreach $slow, $late;
 set_rate($two, 0);
 my @sealed = qw(none target source both begun slow late);
 $two->safe_psql('postgres', qq{SELECT cmk.seal('"$_"')}) foreach @sealed;
@@ -249,7 +239,7 @@ foreach my $case ([ 'of_standby', $one, 'backup1', 'none' ], [ 'of_primary', $tw
 	my ($after, $pages) = sealed_pages($from, $table);
 	cmp_ok($after, '>', $before, '... more when it ends');
 	$two->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM cmk.progress});
-	$job->[0]->finish;
+	$job->finish;
 	my $file = $two->safe_psql('postgres', 'SELECT pg_walfile_name(pg_current_wal_lsn())');
 	$two->safe_psql('postgres', 'SELECT pg_switch_wal()');
 	$two->poll_query_until('postgres', "SELECT coalesce(last_archived_wal, '') >= '$file' FROM pg_stat_archiver");

@@ -10,6 +10,7 @@ use lib $FindBin::RealBin;
 use CmkTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use SealTest;
 use Test::More;
 
 sub path_of
@@ -29,19 +30,6 @@ sub is_sealed_page
 {
 	my ($page) = @_;
 	return unpack('v', substr($page, 10, 2)) & 0x8000 ? 1 : 0;
-}
-
-# cmk.seal(), or another function, in a session of its own, which pauses at that point.
-sub start_sealing
-{
-	my ($node, $relation, $point, $function) = @_;
-	local $ENV{PGOPTIONS} = "-c pg_cmk.debug_pause_at=$point";
-	my $out = '';
-
-	$function = 'seal' unless $function;
-	return IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT cmk.$function('$relation')" ],
-		'<', \undef, '>&', \$out);
 }
 
 # $new up to a sector boundary, $old behind it.

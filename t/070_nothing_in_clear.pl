@@ -41,7 +41,8 @@ my @suite_texts = sort keys %suite_texts;
 my $text_files = qr{/(?:PG_VERSION|postmaster\.(?:opts|pid)|postgresql(?:\.auto)?\.conf|pg_hba\.conf|pg_ident\.conf
 	|backup_label(?:\.old)?|backup_manifest|tablespace_map|[0-9A-F]{24}\.[0-9A-F]{8}\.backup|[0-9A-F]{8}\.history
 	|pg_stat/pgstat\.stat|pg_cmk/(?:root\.json|events(?:\.\w+)?|status\.json)|pg_replslot/\w+/state)$
-	# Names of system catalogs and of their indexes; two bits a transaction, which make U when all are committed.
+	# Names of system catalogs and of their indexes; two bits a transaction, which make U
+	# when all are committed.
 	|/pg_internal\.init$|/pg_xact/[0-9A-F]{4}$}x;
 
 sub all_sealed
@@ -155,7 +156,8 @@ sub while_writing
 	return;
 }
 
-# Makes a base backup and adds it to what is searched.  The tool's data directory is that of the backup.
+# Makes a base backup and adds it to what is searched.  The tool's data directory is that
+# of the backup.
 sub base_backup
 {
 	my ($name, $server, $method, %opt) = @_;
@@ -279,7 +281,8 @@ SKIP:
 		'<', \undef, '>', $log, '2>&1');
 	ok(wait_until('the suite has begun', sub { -s $log && $node->psql('postgres', 'CHECKPOINT') == 0
 		&& slurp_file($log) =~ /parallel group/ }), 'the regression suite runs');
-	# Searches when so many tests are done, and waits for the last line, as long as there are new ones.
+	# Searches when so many tests are done, and waits for the last line, as long as there
+	# are new ones.
 	my @at = (20, 80, 140, 190);
 	my @bad;
 	my $end = qr/^ *(All \d+ tests passed|\d+ of \d+ tests failed.*)/m;

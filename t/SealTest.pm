@@ -30,7 +30,7 @@ use File::Copy ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(make_table row_faults new_tear sums_fault copy_of);
+our @EXPORT = qw(make_table row_faults new_tear sums_fault copy_of start_sealing torn_faults);
 
 =head1 FUNCTIONS
 
@@ -126,6 +126,25 @@ sub copy_of
 	return $copy;
 }
 
+=item start_sealing($node, $relation, [$point])
+
+Starts cmk.seal() in a session of its own, which pauses at that point (pg_cmk.debug_pause_at);
+returns its handle.
+
+=cut
+
+sub start_sealing
+{
+	my ($node, $relation, $point, $function) = @_;
+	local $ENV{PGOPTIONS} = defined $point ? "-c pg_cmk.debug_pause_at=$point" : '';
+	my $out = '';
+
+	$function = 'seal' unless $function;
+	return IPC::Run::start(
+		[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT cmk.$function('$relation')" ],
+		'<', \undef, '>&', \$out);
+}
+
 =back
 
 =head1 TORN WRITES
@@ -156,6 +175,14 @@ Starts a server that may go down while it recovers, or right after, and takes it
 
 Waits until the server, which does not restart after a crash, is down.
 
+=item torn_faults($tear, $node, what => …, function => …, am => …, check => sub { … })
+
+For each sector of a page a table of that access method, at which that function
+(C<cmk.seal>, C<cmk.rotate_dek>) is called and a write torn; its rows are read after
+recovery, and the function is called again.  check gets the table and its marker, and
+returns what else is wrong.  Returns what is wrong, '' if nothing, and how many writes
+were torn.  The node, which does not restart after a crash, is down before and afterwards.
+
 =cut
 
 sub new_tear
@@ -167,6 +194,48 @@ sub new_tear
 		"$FindBin::RealBin/modules/tear.c", '-ldl');
 	append_to_file($self->{control}, pack('V4', 0, 0, 0, 0));
 	return $self;
+}
+
+sub torn_faults
+{
+	my ($tear, $node, %opt) = @_;
+	my @faults;
+	my $n = 0;
+
+	for (my $sectors = 1; $sectors < 16; $sectors++)
+	{
+		my $marker = new_marker();
+		my $table = "t$sectors";
+
+		$tear->tear(0, 0, 0);
+		$tear->start($node);
+		make_table($node, 'postgres', $table, $marker, 200, am => $opt{am});
+		# Rows after the checkpoint, whose pages are on disk; then hint bits alone.
+		$node->safe_psql('postgres', qq{
+			UPDATE $table SET id = id WHERE id % 3 = 0; SELECT count(*) FROM $table;
+			CHECKPOINT; SELECT count(*) FROM $table});
+		$tear->tear($opt{what}, int(rand(60)), $sectors);
+		$node->psql('postgres', "SELECT $opt{function}('$table')", timed_out => \my $timed_out, timeout => 60);
+		push @faults, "$table: no write was torn" unless $tear->done;
+		$n += $tear->done;
+		$tear->wait_down($node);
+		$tear->tear(0, 0, 0);
+		# Every other time recovery's own writes are torn as well.
+		if ($sectors % 2)
+		{
+			$tear->tear($opt{what}, int(rand(5)), 16 - $sectors);
+			$tear->recover($node);
+			$tear->tear(0, 0, 0);
+		}
+		$tear->start($node);
+		push @faults, row_faults($node, 'postgres', $table, $marker, 200) || ();
+		$node->safe_psql('postgres', "SELECT $opt{function}('$table'); CHECKPOINT");
+		push @faults, sealed_faults($node, 'postgres', $table) || ();
+		push @faults, row_faults($node, 'postgres', $table, $marker, 200) || ();
+		push @faults, $opt{check}->($table, $marker);
+		$node->stop;
+	}
+	return (join("\n", @faults), $n);
 }
 
 sub tear

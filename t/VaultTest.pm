@@ -48,7 +48,7 @@ use Test::More;
 our @EXPORT = qw(
   new_vault vault_conf new_vault_node start_vault_node pg_ctl
   log_position wait_log logged_at wait_state states_since denial status_of
-  key_worker server_pids secrets_left
+  key_worker server_pids secrets_left run_pg_cmk
 );
 
 # What the vault knows and the servers were told: for the search at the end.
@@ -80,6 +80,25 @@ sub new_vault
 		id  => $app->{client_id},
 		key => $kv->create_key('demo', 'kek', %opt)
 	};
+}
+
+=item run_pg_cmk($vault, @args)
+
+Runs the command with the application's credentials: (exit status, stdout, stderr).
+
+=cut
+
+sub run_pg_cmk
+{
+	my ($v, @args) = @_;
+	my ($out, $err);
+	local %ENV = %ENV;
+
+	$ENV{AZURE_CLIENT_ID}     = $v->{app}{client_id};
+	$ENV{AZURE_CLIENT_SECRET} = $v->{app}{client_secret};
+	delete $ENV{PGDATA};
+	IPC::Run::run([ 'pg_cmk', @args ], '<', \undef, '>', \$out, '2>', \$err);
+	return ($? >> 8, $out, $err);
 }
 
 =item vault_conf($v, [$url])

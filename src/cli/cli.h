@@ -44,6 +44,10 @@ typedef struct CmkCli
 	bool		progress;
 } CmkCli;
 
+/*
+ * The commands, one function each.  The exit status, as docs/command.md has it; what
+ * went wrong is said.
+ */
 extern int	cmk_command_status(const CmkCli *cli);
 extern int	cmk_command_revalidate(const CmkCli *cli);
 extern int	cmk_command_set_key(const CmkCli *cli);
@@ -54,7 +58,10 @@ extern int	cmk_command_verify(const CmkCli *cli);
 /* set-key on a stopped server; in the data directory, locked. */
 extern int	cmk_set_key_offline(const CmkCli *cli);
 
-/* The current root key, opened as the server would; in the data directory.  0 or -1, said. */
+/*
+ * The current root key, opened as the server would; in the data directory.  0 or -1,
+ * said.
+ */
 extern int	cmk_open_root_offline(const CmkCli *cli, uint8_t *root);
 
 /* ---- report.c ---- */

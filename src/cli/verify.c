@@ -50,7 +50,10 @@ refuse_running(CmkVerify *v)
 	return -1;
 }
 
-/* Without a leading path to the data directory, and without a slash at the end; "" if outside. */
+/*
+ * Without a leading path to the data directory, and without a slash at the end; "" if
+ * outside.
+ */
 static void
 make_relative(char *dir)
 {

@@ -153,6 +153,7 @@ typedef struct CmkVerifyDek
 	bool		damaged;		/* a record claims it that cannot be used */
 } CmkVerifyDek;
 
+/* Reads it from the records, and keeps the keys for the functions that follow. */
 extern void cmk_verify_keys_of(CmkVerify *v, const CmkRelId *id, CmkVerifyDek *dek);
 
 /* Is there a key of the generation that a page of the relation asked for last carries? */
@@ -162,7 +163,10 @@ extern bool cmk_verify_keys_has_generation(const uint8_t *page);
 extern CmkOpenResult cmk_verify_keys_open_page(const CmkVerify *v, uint8_t *page,
 											   uint32_t block, unsigned fork);
 
-/* The same with a page of WAL, and the head of a file of any length that outlives a server. */
+/*
+ * The same with a page of WAL, and the head of a file of any length that outlives a
+ * server.
+ */
 extern bool cmk_verify_keys_open_wal(uint8_t *page);
 extern bool cmk_verify_keys_check_head(CmkFileKey which, uint32_t root_id,
 									   const uint8_t *head);
@@ -179,6 +183,7 @@ extern void cmk_verify_keys_tablespaces(CmkVerify *v);
 extern void cmk_verify_find(CmkVerify *v, const char *path, uint64_t block, bool failure,
 							const char *fmt,...) __attribute__((format(printf, 5, 6)));
 
+/* So many bytes more are read; told on stderr from time to time, and at the end. */
 extern void cmk_verify_progress(CmkVerify *v, uint64_t bytes, bool end);
 
 /* On stdout.  0 or -1 if that could not be written. */

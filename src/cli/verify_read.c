@@ -100,6 +100,26 @@ unaccounted(Reading *r, uint64_t block, size_t len, const char *what)
 	cmk_verify_find(r->v, r->path, block, r->v->cluster, "%s", what);
 }
 
+/* Less than a page, at the end of a file: nothing may stand there. */
+static bool
+is_part(Reading *r, const uint8_t *page, size_t len, uint64_t block)
+{
+	if (len == PAGE)
+		return false;
+	if (!is_zero(page, len))
+		unaccounted(r, block, len, "not a whole page");
+	return true;
+}
+
+/* A plain page of a kind that is sealed whenever there is a key. */
+static void
+plain_page(Reading *r, uint64_t block)
+{
+	r->count->plain++;
+	if (must_be_sealed(r->v))
+		cmk_verify_find(r->v, r->path, block, true, "plain");
+}
+
 /* ---- relations ---- */
 
 /* NULL, or what is wrong with a page that carries the mark. */
@@ -162,12 +182,8 @@ sealed_page(Reading *r, uint8_t *page, uint64_t block)
 static void
 relation_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 {
-	if (len < PAGE)
-	{
-		if (!is_zero(page, len))
-			unaccounted(r, block, len, "not a whole page");
+	if (is_part(r, page, len, block))
 		return;
-	}
 	switch (cmk_page_kind(page))
 	{
 		case CMK_PAGE_ZERO:
@@ -189,12 +205,8 @@ relation_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 static void
 temp_relation_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 {
-	if (len < PAGE)
-	{
-		if (!is_zero(page, len))
-			unaccounted(r, block, len, "not a whole page");
+	if (is_part(r, page, len, block))
 		return;
-	}
 	switch (cmk_page_kind(page))
 	{
 		case CMK_PAGE_ZERO:
@@ -206,9 +218,7 @@ temp_relation_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 				cmk_verify_find(r->v, r->path, block, true, "marked as sealed, but it is not encrypted");
 			break;
 		case CMK_PAGE_PLAIN:
-			r->count->plain++;
-			if (must_be_sealed(r->v))
-				cmk_verify_find(r->v, r->path, block, true, "plain");
+			plain_page(r, block);
 			break;
 	}
 }
@@ -264,12 +274,8 @@ wal_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 	CmkVerify  *v = r->v;
 	CmkWalHead	head;
 
-	if (len < PAGE)
-	{
-		if (!is_zero(page, len))
-			unaccounted(r, block, len, "not a whole page");
+	if (is_part(r, page, len, block))
 		return;
-	}
 	cmk_walpage_head(page, &head);
 	if (head.magic != WAL_MAGIC)
 	{
@@ -357,11 +363,7 @@ notify_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 	else if (len == PAGE && cmk_verify_looks_sealed(page, len))
 		r->count->sealed++;
 	else
-	{
-		r->count->plain++;
-		if (must_be_sealed(r->v))
-			cmk_verify_find(r->v, r->path, block, true, "plain");
-	}
+		plain_page(r, block);
 }
 
 static void
@@ -370,11 +372,7 @@ refused_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 	if (is_zero(page, len))
 		r->count->zero++;
 	else
-	{
-		r->count->plain++;
-		if (must_be_sealed(r->v))
-			cmk_verify_find(r->v, r->path, block, true, "plain");
-	}
+		plain_page(r, block);
 }
 
 /* ---- reading ---- */

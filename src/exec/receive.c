@@ -350,15 +350,7 @@ receive_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt, off
 static ssize_t
 receive_write(CmkSeamFile *file, int fd, const void *buf, size_t n)
 {
-	off_t		off = cmk_real.lseek(fd, 0, SEEK_CUR);
-	ssize_t		done;
-
-	if (off < 0)
-		return -1;
-	done = receive_pwrite(file, fd, buf, n, off);
-	if (done > 0 && cmk_real.lseek(fd, off + done, SEEK_SET) < 0)
-		return -1;
-	return done;
+	return cmk_write_by_position(file, fd, buf, n, receive_pwrite);
 }
 
 const CmkSeamOps cmk_receive_ops = {

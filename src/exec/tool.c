@@ -34,7 +34,7 @@
 
 #include "../keyring/rootfile.h"
 #include "../seal/walpage.h"
-#include "../server/relfile.h"
+#include "../server/rawio.h"
 #include "../server/walfile.h"
 #include "receive.h"
 #include "tool.h"

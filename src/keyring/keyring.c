@@ -1,7 +1,7 @@
 /*
  * keyring.c
- *	  What a birth, a death and their replay do to the registry and to the keys
- *	  file.
+ *	  What a birth, a death and an erasure do to the registry and to the keys file.
+ *	  See keyring.h.
  *
  * Both must tell the same story at every moment at which a process can die.  So
  * each change has one order, chosen by which half may be missing:
@@ -16,21 +16,13 @@
  *	  stayed in the file would be erased some day under a living relation.
  *	- An erasure writes the file, then frees the slot: a freed slot is given to
  *	  the next birth, which must not find a record there.
- *
- * Replay overwrites a record even when it is the same already.  If a sync failed,
- * the operating system may have dropped what was to be written and call it
- * clean; writing it again, from WAL, is what makes the next sync mean something.
  */
-#include <errno.h>
 #include <string.h>
 #include <time.h>
 
-#include "bytes.h"
 #include "damaged.h"
-#include "keyring.h"
+#include "keyring_impl.h"
 #include "keysfile.h"
-
-#define LOAD_RECORDS	256		/* 32 kB at a time */
 
 static CmkKeyWrap *keywrap;
 
@@ -72,9 +64,9 @@ encode(const CmkDekInfo *info, const uint8_t *dek, uint8_t *record,
 	return cmk_record_encode(&rk, keywrap, info, dek, record, err);
 }
 
-static int
-unwrap(const uint8_t *record, const CmkDekInfo *info, uint8_t *dek,
-	   CmkError *err)
+int
+cmk_keyring_unwrap(const uint8_t *record, const CmkDekInfo *info, uint8_t *dek,
+				   CmkError *err)
 {
 	CmkRecordKey rk;
 
@@ -85,9 +77,8 @@ unwrap(const uint8_t *record, const CmkDekInfo *info, uint8_t *dek,
 	return cmk_record_unwrap(&rk, keywrap, record, dek, err);
 }
 
-/* What the registry knows of id.  dek may be NULL; else the caller wipes it. */
-static bool
-lookup(const CmkRelId *id, uint32_t *slot, CmkDekInfo *info, uint8_t *dek)
+bool
+cmk_keyring_lookup(const CmkRelId *id, uint32_t *slot, CmkDekInfo *info, uint8_t *dek)
 {
 	CmkDekRef	ref;
 
@@ -97,10 +88,9 @@ lookup(const CmkRelId *id, uint32_t *slot, CmkDekInfo *info, uint8_t *dek)
 	return true;
 }
 
-/* The same of the generation that is this one modulo 16. */
-static bool
-lookup_generation(const CmkRelId *id, unsigned generation, uint32_t *slot,
-				  CmkDekInfo *info, uint8_t *dek)
+bool
+cmk_keyring_lookup_generation(const CmkRelId *id, unsigned generation, uint32_t *slot,
+							  CmkDekInfo *info, uint8_t *dek)
 {
 	CmkDekRef	ref;
 
@@ -121,142 +111,13 @@ generations_of(const CmkRelId *id, uint32_t slots[CMK_GENERATIONS])
 	unsigned	g;
 	int			n = 0;
 
-	if (!lookup(id, &newest, &info, NULL))
+	if (!cmk_keyring_lookup(id, &newest, &info, NULL))
 		return 0;
 	for (g = 0; g < CMK_GENERATIONS; g++)
-		if (lookup_generation(id, g, &slot, &info, NULL) && slot != newest)
+		if (cmk_keyring_lookup_generation(id, g, &slot, &info, NULL) && slot != newest)
 			slots[n++] = slot;
 	slots[n++] = newest;
 	return n;
-}
-
-/* ---- load ---- */
-
-/*
- * Two records claim one generation of a relation: true if the one that is in the registry gave
- * way and was noted as damaged.
- */
-static bool
-gives_way(uint32_t slot, const CmkDekInfo *old, const CmkDekInfo *new)
-{
-	CmkDamaged	d;
-
-	if (old->created >= new->created)
-		return false;
-	cmk_registry_remove(slot);
-	d.record = slot + 1;
-	d.id_known = true;
-	d.id = old->id;
-	d.root_id = old->root_id;
-	cmk_registry_note_damaged(&d);
-	return true;
-}
-
-static int
-load_record(uint32_t slot, uint8_t *record, CmkError *err)
-{
-	CmkDekInfo	info;
-	CmkDekInfo	old;
-	CmkError	why;
-	uint8_t		dek[CMK_DEK_SIZE];
-	uint32_t	other;
-	int			rc = 0;
-
-	if (cmk_damaged_decode(record, &info, &why) < 0)
-	{
-		cmk_damaged_note(slot, record, false);
-		return 0;
-	}
-	if (info.state == CMK_DEK_FREE)
-		return 0;
-	if (unwrap(record, &info, dek, &why) < 0)
-	{
-		if (why.code != CMK_ERR_CORRUPT)
-		{
-			if (err != NULL)
-				*err = why;
-			return -1;
-		}
-		cmk_damaged_note(slot, record, true);
-		return 0;
-	}
-	if (lookup_generation(&info.id, info.generation, &other, &old, NULL) &&
-		!gives_way(other, &old, &info))
-		cmk_damaged_note(slot, record, true);
-	else
-		rc = cmk_registry_insert(slot, &info, dek, err);
-	cmk_cleanse(dek, sizeof(dek));
-	return rc;
-}
-
-int
-cmk_keyring_load(CmkError *err)
-{
-	uint8_t		records[LOAD_RECORDS * CMK_RECORD_SIZE];
-	uint32_t	slot;
-	int			n,
-				i;
-
-	if (cmk_registry_root() == NULL)
-		return cmk_fail(err, CMK_ERR_CONFIG, "no root key is open");
-
-	cmk_registry_reset();
-	for (slot = 0; slot < CMK_MAX_DEKS; slot += (uint32_t) n)
-	{
-		n = CMK_MAX_DEKS - slot < LOAD_RECORDS ?
-			(int) (CMK_MAX_DEKS - slot) : LOAD_RECORDS;
-		n = cmk_keysfile_read(slot, records, n, err);
-		if (n == 0)
-			break;
-		for (i = 0; i < n; i++)
-		{
-			if (load_record(slot + (uint32_t) i,
-							records + i * CMK_RECORD_SIZE, err) < 0)
-				n = -1;
-		}
-		if (n < 0)
-		{
-			cmk_registry_reset();
-			return -1;
-		}
-	}
-
-	/* A writer that died may have left a change uncounted (keysfile.c). */
-	cmk_registry_set_dirty();
-	return 0;
-}
-
-int
-cmk_keyring_reread_damaged(CmkError *err)
-{
-	uint8_t		record[CMK_RECORD_SIZE];
-	uint32_t	left = cmk_registry_damaged(NULL, 0);
-	uint32_t	slot;
-	int			n;
-
-	for (slot = 0; left > 0 && slot < CMK_MAX_DEKS; slot++)
-	{
-		CmkDekInfo	info;
-		CmkDekInfo	old;
-		uint32_t	other;
-
-		n = cmk_keysfile_read(slot, record, 1, err);
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		if (cmk_damaged_decode(record, &info, NULL) < 0 ||
-			info.state == CMK_DEK_FREE ||
-			cmk_registry_root_by_id(info.root_id) == NULL ||
-			(lookup_generation(&info.id, info.generation, &other, &old, NULL) &&
-			 other == slot))
-			continue;
-		cmk_registry_forget_damaged(slot + 1);
-		if (load_record(slot, record, err) < 0)
-			return -1;
-		left--;
-	}
-	return 0;
 }
 
 /* ---- birth ---- */
@@ -357,7 +218,7 @@ cmk_keyring_birth(const CmkRelId *id, uint16_t flags, uint64_t birth_lsn,
 	int			rc;
 
 	*is_new = false;
-	if (!lookup(id, &slot, &info, dek))
+	if (!cmk_keyring_lookup(id, &slot, &info, dek))
 		rc = new_dek(id, 1, flags, birth_lsn, microseconds_now(), image, err);
 	else if (info.state == CMK_DEK_LIVE)
 	{
@@ -388,7 +249,7 @@ cmk_keyring_rotate(const CmkRelId *id, uint64_t birth_lsn, int64_t created,
 	uint32_t	slot;
 	CmkRotation result = CMK_ROTATION_FAILED;
 
-	if (!lookup(id, &slot, &info, dek) || info.state != CMK_DEK_LIVE)
+	if (!cmk_keyring_lookup(id, &slot, &info, dek) || info.state != CMK_DEK_LIVE)
 		cmk_fail(err, CMK_ERR_NOT_FOUND,
 				 "there is no key for relation %u/%u/%u", id->spc, id->db, id->rel);
 	else if (!(info.flags & CMK_DEK_WHOLE))
@@ -403,138 +264,13 @@ cmk_keyring_rotate(const CmkRelId *id, uint64_t birth_lsn, int64_t created,
 		cmk_fail(err, CMK_ERR_LIMIT,
 				 "relation %u/%u/%u has had as many keys as it can have",
 				 id->spc, id->db, id->rel);
-	else if (lookup_generation(id, info.generation + 1u, &slot, &other, NULL))
+	else if (cmk_keyring_lookup_generation(id, info.generation + 1u, &slot, &other, NULL))
 		result = CMK_ROTATION_MUST_WAIT;
 	else if (new_dek(id, info.generation + 1, CMK_DEK_WHOLE, birth_lsn,
 					 created, image, err) == 0)
 		result = CMK_ROTATION_BEGINS;
 	cmk_cleanse(dek, sizeof(dek));
 	return result;
-}
-
-/* ---- replay ---- */
-
-/* A record for a relation, or a generation, of which the registry knows nothing. */
-static int
-replay_new(const CmkDekInfo *info, const uint8_t *dek, const uint8_t *image,
-		   CmkError *err)
-{
-	uint32_t	damaged = cmk_damaged_repaired_by(image);
-	uint32_t	slot = damaged - 1;
-
-	if (damaged == 0)
-	{
-		if (cmk_registry_reserve(&slot, err) < 0)
-			return -1;
-		if (cmk_keysfile_extend(slot, err) < 0 ||
-			cmk_keysfile_write(slot, image, err) < 0)
-		{
-			cmk_registry_unreserve(slot);
-			return -1;
-		}
-	}
-	else
-	{
-		if (cmk_keysfile_write(slot, image, err) < 0)
-			return -1;
-		cmk_registry_forget_damaged(damaged);
-	}
-	return cmk_registry_insert(slot, info, dek, err);
-}
-
-/* Overwrites a record with zeros, then frees its slot. */
-static int
-erase_slot(uint32_t slot, CmkError *err)
-{
-	static const uint8_t zero[CMK_RECORD_SIZE];
-
-	if (cmk_keysfile_write(slot, zero, err) < 0)
-		return -1;
-	cmk_registry_remove(slot);
-	return 0;
-}
-
-/* Erases the generations of id but the newest.  How many, or -1. */
-static int
-erase_older(const CmkRelId *id, CmkError *err)
-{
-	uint32_t	slots[CMK_GENERATIONS];
-	int			n = generations_of(id, slots);
-	int			i;
-
-	for (i = 0; i < n - 1; i++)
-		if (erase_slot(slots[i], err) < 0)
-			return -1;
-	return n > 0 ? n - 1 : 0;
-}
-
-#define PLACE_NEW		0		/* a slot of its own */
-#define PLACE_FOUND		1		/* in *slot */
-#define PLACE_NONE		2		/* nowhere: it is of no use any more */
-
-/*
- * Where a record that came with WAL belongs.  A relation that is dead begins anew,
- * and what was known of it is forgotten.  Of one that lives a generation may come
- * that is behind the newest: replay began early, and will end it again, but
- * until then there may be pages under it.  Only if a newer one with the same number
- * in a page is known, then there are none: that one came when it was gone.
- */
-static int
-find_place(const CmkDekInfo *info, uint32_t *slot, CmkError *err)
-{
-	CmkDekInfo	newest;
-	CmkDekInfo	same;
-	uint32_t	same_slot;
-
-	if (!lookup(&info->id, slot, &newest, NULL))
-		return PLACE_NEW;
-	if (newest.state == CMK_DEK_DEAD)
-		return erase_older(&info->id, err) < 0 ? -1 : PLACE_FOUND;
-	if (!lookup_generation(&info->id, info->generation, &same_slot, &same, NULL))
-		return PLACE_NEW;
-	if (same.generation == info->generation)
-	{
-		*slot = same_slot;
-		return PLACE_FOUND;
-	}
-	if (same.generation > info->generation)
-		return PLACE_NONE;
-	if (same.state == CMK_DEK_LIVE)
-		return cmk_fail(err, CMK_ERR_LIMIT,
-						"relation %u/%u/%u still has pages under generation %u of its key, so it cannot have generation %u",
-						info->id.spc, info->id.db, info->id.rel,
-						same.generation, info->generation);
-
-	/* It has ended, and no checkpoint has come since: but it is in no page. */
-	return erase_slot(same_slot, err) < 0 ? -1 : PLACE_NEW;
-}
-
-int
-cmk_keyring_replay(const uint8_t image[CMK_RECORD_SIZE], CmkError *err)
-{
-	CmkDekInfo	info;
-	uint8_t		dek[CMK_DEK_SIZE];
-	uint32_t	slot;
-	int			rc;
-
-	if (cmk_record_decode(image, &info, err) < 0)
-		return -1;
-	if (info.state == CMK_DEK_FREE)
-		return cmk_fail(err, CMK_ERR_CORRUPT, "key record is empty");
-	if (unwrap(image, &info, dek, err) < 0)
-		return -1;
-
-	rc = find_place(&info, &slot, err);
-	if (rc == PLACE_NEW)
-		rc = replay_new(&info, dek, image, err);
-	else if (rc == PLACE_FOUND)
-	{
-		rc = cmk_keysfile_write(slot, image, err);
-		if (rc == 0)
-			rc = cmk_registry_insert(slot, &info, dek, err);
-	}
-	cmk_cleanse(dek, sizeof(dek));
-	return rc < 0 ? -1 : 0;
 }
 
 /* ---- wholly sealed ---- */
@@ -548,7 +284,7 @@ cmk_keyring_whole(const CmkRelId *id, uint8_t image[CMK_RECORD_SIZE],
 	uint32_t	slot;
 	int			rc;
 
-	if (!lookup(id, &slot, &info, dek) || info.state != CMK_DEK_LIVE)
+	if (!cmk_keyring_lookup(id, &slot, &info, dek) || info.state != CMK_DEK_LIVE)
 	{
 		cmk_cleanse(dek, sizeof(dek));
 		return cmk_fail(err, CMK_ERR_NOT_FOUND,
@@ -559,6 +295,62 @@ cmk_keyring_whole(const CmkRelId *id, uint8_t image[CMK_RECORD_SIZE],
 	rc = encode(&info, dek, image, err);
 	cmk_cleanse(dek, sizeof(dek));
 	return rc;
+}
+
+/* ---- erasure ---- */
+
+int
+cmk_keyring_erase_slot(uint32_t slot, CmkError *err)
+{
+	static const uint8_t zero[CMK_RECORD_SIZE];
+
+	if (cmk_keysfile_write(slot, zero, err) < 0)
+		return -1;
+	cmk_registry_remove(slot);
+	return 0;
+}
+
+int
+cmk_keyring_erase_older(const CmkRelId *id, CmkError *err)
+{
+	uint32_t	slots[CMK_GENERATIONS];
+	int			n = generations_of(id, slots);
+	int			i;
+
+	for (i = 0; i < n - 1; i++)
+		if (cmk_keyring_erase_slot(slots[i], err) < 0)
+			return -1;
+	return n > 0 ? n - 1 : 0;
+}
+
+int
+cmk_keyring_erase(uint64_t redo, uint64_t now, CmkError *err)
+{
+	CmkDekInfo	info;
+	uint32_t	cursor = 0;
+	uint32_t	left = cmk_registry_dead_count();
+	int			erased = 0;
+
+	while (left > 0 && cmk_registry_next(&cursor, &info))
+	{
+		uint32_t	slot = cursor - 1;
+		uint64_t	death = cmk_registry_death_lsn(slot);
+
+		if (info.state != CMK_DEK_DEAD)
+			continue;
+		left--;
+		if (death == 0)
+			cmk_registry_set_death_lsn(slot, now);
+		else if (death < redo)
+		{
+			int			older = info.older ? 0 : cmk_keyring_erase_older(&info.id, err);
+
+			if (older < 0 || cmk_keyring_erase_slot(slot, err) < 0)
+				return -1;
+			erased += older + 1;
+		}
+	}
+	return erased;
 }
 
 /* ---- death ---- */
@@ -633,7 +425,7 @@ cmk_keyring_revive(const CmkRelId *id, CmkError *err)
 	int			n;
 	int			i;
 
-	if (!lookup(id, &slot, &info, NULL))
+	if (!cmk_keyring_lookup(id, &slot, &info, NULL))
 		return cmk_fail(err, CMK_ERR_NOT_FOUND,
 						"there is no key for relation %u/%u/%u",
 						id->spc, id->db, id->rel);
@@ -649,36 +441,6 @@ cmk_keyring_revive(const CmkRelId *id, CmkError *err)
 		cmk_registry_set_state(slots[i], CMK_DEK_LIVE, 0);
 	}
 	return 0;
-}
-
-int
-cmk_keyring_erase(uint64_t redo, uint64_t now, CmkError *err)
-{
-	CmkDekInfo	info;
-	uint32_t	cursor = 0;
-	uint32_t	left = cmk_registry_dead_count();
-	int			erased = 0;
-
-	while (left > 0 && cmk_registry_next(&cursor, &info))
-	{
-		uint32_t	slot = cursor - 1;
-		uint64_t	death = cmk_registry_death_lsn(slot);
-
-		if (info.state != CMK_DEK_DEAD)
-			continue;
-		left--;
-		if (death == 0)
-			cmk_registry_set_death_lsn(slot, now);
-		else if (death < redo)
-		{
-			int			older = info.older ? 0 : erase_older(&info.id, err);
-
-			if (older < 0 || erase_slot(slot, err) < 0)
-				return -1;
-			erased += older + 1;
-		}
-	}
-	return erased;
 }
 
 /* ---- another root ---- */
@@ -715,7 +477,7 @@ cmk_keyring_rewrap(uint32_t *cursor, int max, CmkError *err)
 	while (rc == 0 && done < max && cmk_registry_next(cursor, &info))
 	{
 		if (info.root_id == root->id ||
-			!lookup_generation(&info.id, info.generation, &slot, &info, dek))
+			!cmk_keyring_lookup_generation(&info.id, info.generation, &slot, &info, dek))
 			continue;
 		rc = rewrap_slot(slot, &info, dek, root->id, err);
 		done++;
@@ -736,56 +498,4 @@ int
 cmk_keyring_sync(void)
 {
 	return cmk_keysfile_sync();
-}
-
-int
-cmk_keyring_temp_key(const CmkRelId *id, uint32_t backend,
-					 uint8_t key[CMK_DEK_SIZE])
-{
-	uint8_t		context[16];
-
-	cmk_put32(context, id->spc);
-	cmk_put32(context + 4, id->db);
-	cmk_put32(context + 8, id->rel);
-	cmk_put32(context + 12, backend);
-	return cmk_kdf(cmk_registry_ephemeral(), CMK_ROOT_KEY_SIZE,
-				   "pg_cmk temporary relation", context, sizeof(context),
-				   key, CMK_DEK_SIZE);
-}
-
-static const char *const file_key_label[CMK_FILE_KEYS] = {
-	"pg_cmk temporary files", "pg_cmk notifications", "pg_cmk query texts",
-	"pg_cmk prepared transactions"
-};
-
-int
-cmk_keyring_derive(CmkFileKey which, const CmkRootKey *root, uint8_t key[CMK_DEK_SIZE])
-{
-	return cmk_kdf(root->key, sizeof(root->key), file_key_label[which],
-				   root->salt, sizeof(root->salt), key, CMK_DEK_SIZE);
-}
-
-int
-cmk_keyring_file_key(CmkFileKey which, uint32_t root_id,
-					 uint8_t key[CMK_DEK_SIZE])
-{
-	const CmkRootKey *root;
-	int			result;
-
-	if (which != CMK_KEY_STATEMENTS && which != CMK_KEY_TWOPHASE)
-		result = cmk_kdf(cmk_registry_ephemeral(), CMK_ROOT_KEY_SIZE,
-						 file_key_label[which], NULL, 0, key, CMK_DEK_SIZE);
-	else
-	{
-		root = cmk_registry_root_by_id(root_id);
-		if (root == NULL)
-		{
-			errno = ENOKEY;
-			return -1;
-		}
-		result = cmk_keyring_derive(which, root, key);
-	}
-	if (result < 0)
-		errno = EIO;
-	return result;
 }

@@ -143,8 +143,8 @@ extern int	cmk_keyring_temp_key(const CmkRelId *id, uint32_t backend,
  * Keys for files of no relation.  Those of temporary files and notifications
  * live in memory only, derived from cmk_registry_ephemeral(); what
  * pg_stat_statements keeps over a restart, and prepared transactions, have one derived
- * from the root of that number.  0, or -1 with errno: ENOKEY if that root is not open.  key is wiped or
- * untouched then.
+ * from the root of that number.  0, or -1 with errno: ENOKEY if that root is not open.
+ * key is wiped or untouched then.
  */
 typedef enum CmkFileKey
 {

@@ -84,6 +84,7 @@ extern void cmk_registry_lock_report(size_t *wanted, size_t *locked);
 
 /* ---- readers: no lock, no allocation ---- */
 
+/* Moves with every change of a key; 0: all are wiped. */
 extern uint64_t cmk_registry_epoch(void);
 
 /* A live or dead DEK of id, of the newest generation.  false: none. */
@@ -151,8 +152,9 @@ extern uint32_t cmk_registry_damaged(CmkDamaged *list, uint32_t max);
 extern void cmk_registry_reset(void);	/* forget all DEKs, roots stay */
 /*
  * These roots are open from now, and no others (n 0, current 0: none).  One that
- * stays open keeps its address, and its wal_from if it is not given another.  -1, and nothing changed, if current is not
- * among them or a number has another key than the one that is open.
+ * stays open keeps its address, and its wal_from if it is not given another.  -1, and
+ * nothing changed, if current is not among them or a number has another key than the
+ * one that is open.
  */
 extern int	cmk_registry_set_roots(const CmkRootKey *roots, int n,
 								   uint32_t current, CmkError *err);

@@ -15,6 +15,7 @@
 
 typedef struct CmkKeyWrap CmkKeyWrap;	/* prepared contexts, for many keys */
 
+/* NULL: out of memory, or OpenSSL has no such cipher. */
 extern CmkKeyWrap *cmk_keywrap_new(void);
 extern void cmk_keywrap_free(CmkKeyWrap *kw);	/* wipes; NULL is allowed */
 

@@ -5,10 +5,10 @@
  * A page of 8192 bytes keeps its first 16 bytes clear (pd_lsn, pd_checksum,
  * pd_flags, pd_lower, pd_upper); the other 8176 are one AES-256-XTS data unit.
  * Bit 15 of pd_flags says "sealed", bits 11-14 hold the DEK's generation modulo
- * 16, bit 10 is a mark for the sealing job; the server itself defines only bits 0-2.  The tweak is pd_lsn (8 bytes as
- * they stand in the page), the block number (4 bytes, little-endian), the fork
- * (1 byte, init counted as main) and three zero bytes.  An all-zero page stays
- * as it is.  With data checksums on, pd_checksum of a sealed page is the
+ * 16, bit 10 is a mark for the sealing job; the server itself defines only bits
+ * 0-2.  The tweak is pd_lsn (8 bytes as they stand in the page), the block number
+ * (4 bytes, little-endian), the fork (1 byte, init counted as main) and three zero
+ * bytes.  An all-zero page stays as it is.  With data checksums on, pd_checksum of a sealed page is the
  * server's checksum of the sealed page, so that tools which read files find
  * nothing wrong; an opened page has its plain checksum again.
  *
@@ -76,8 +76,8 @@ extern uint64_t cmk_page_lsn(const void *page);
  * Writes the sealed form of src (plain, 8192 bytes, not all zero) to dst, which
  * must not overlap it and need not be aligned.  The head of src is read once:
  * others may set hint bits in it meanwhile.  block is the number within the
- * fork, counted over all segments; generation may have CMK_PAGE_UNMET.  0, or -1 if the cipher failed.  No
- * allocation; may be called in a critical section.
+ * fork, counted over all segments; generation may have CMK_PAGE_UNMET.  0, or -1 if
+ * the cipher failed.  No allocation; may be called in a critical section.
  */
 extern int	cmk_page_seal(CmkXts *x, void *dst, const void *src,
 						  uint32_t block, unsigned fork,

@@ -12,28 +12,19 @@
  */
 #include "postgres.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "access/rmgr.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogutils.h"
 #include "catalog/pg_class.h"
-#include "catalog/storage.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "../keyring/damaged.h"
-#include "../seal/page.h"
 #include "birth.h"
+#include "birthguess.h"
 #include "compat.h"
-#include "filekind.h"
 #include "keywal.h"
-#include "relfile.h"
-#include "relfile_key.h"
 #include "state.h"
 
 /* Relations with their own list in this backend, until the transaction ends. */
@@ -213,120 +204,6 @@ cmk_birth_attribute(const RelFileNode *rnode, char persistence, bool seal)
 		list_remove(&pending, i);
 }
 
-/* What is known of a file that was just created. */
-typedef enum Guess
-{
-	GUESS_PLAIN,
-	GUESS_SEALED,
-	GUESS_UNKNOWN				/* somebody will speak for it; if not, sealed */
-} Guess;
-
-static bool
-main_file_exists(const CmkRelId *id)
-{
-	char		path[128];
-
-	cmk_relation_path(id, MAIN_FORKNUM, path, sizeof(path));
-	return access(path, F_OK) == 0;
-}
-
-/*
- * A file that has no key: has it lost it?  Then it begins with a sealed page all
- * the same, or a damaged record claims to be its key.
- */
-static bool
-has_lost_key(const CmkRelId *id)
-{
-	char		path[128];
-	bool		lost = cmk_damaged_refuse(id, NULL) < 0;
-	off_t		off;
-	int			fd;
-
-	cmk_relation_path(id, MAIN_FORKNUM, path, sizeof(path));
-	fd = lost ? -1 : cmk_real.open(path, O_RDONLY | PG_BINARY);
-	if (fd < 0)
-		return lost;
-	lost = cmk_filekey_first_page(fd, &off) == CMK_PAGE_SEALED;
-	cmk_real.close(fd);
-	return lost;
-}
-
-/*
- * What does the new file replace?  RelationSetNewRelfilenode() (REINDEX, TRUNCATE,
- * the indexes of a rewritten table) schedules the old file for removal and then
- * creates the new one, in the same directory; the server's list begins with the
- * newest.  REINDEX (TABLESPACE) has changed the tablespace before, so that the
- * newest entry names a file that never was, and an earlier one of the same number
- * is the one.  Plain is what is there and has no key and never had; what cannot be
- * found is taken for sealed.
- */
-static Guess
-guess_by_replaced(const CmkRelId *id)
-{
-	RelFileNode *rels;
-	Guess		result = GUESS_SEALED;
-	int			n = IsTransactionState() ? smgrGetPendingDeletes(true, &rels) : 0;
-
-	if (n == 0)
-		return GUESS_UNKNOWN;
-	if (rels[0].spcNode != id->spc || rels[0].dbNode != id->db)
-	{
-		pfree(rels);
-		return GUESS_UNKNOWN;
-	}
-	for (int i = 0; i < n; i++)
-	{
-		CmkRelId	old = CMK_RELID(rels[i]);
-		CmkDekRef	ref;
-
-		if (old.db != id->db || old.rel != rels[0].relNode)
-			continue;
-		if (cmk_registry_find(&old, &ref) || has_lost_key(&old))
-		{
-			result = GUESS_SEALED;
-			break;
-		}
-		if (main_file_exists(&old))
-			result = GUESS_PLAIN;
-	}
-	pfree(rels);
-	return result;
-}
-
-/* Is the file of that number in the source of a copied database sealed? */
-static bool
-source_is_sealed(const CmkRelId *id)
-{
-	CmkRelId	src = {id->spc, cmk_statement->source_db, id->rel};
-	CmkDekRef	ref;
-
-	if (cmk_registry_find(&src, &ref))
-		return true;
-	src.spc = cmk_statement->source_spc;
-	return cmk_registry_find(&src, &ref);
-}
-
-static Guess
-guess(const CmkRelId *id)
-{
-	CmkStatementKind kind = cmk_statement ? cmk_statement->kind : CMK_STMT_FOLLOW;
-
-	if (cmk_seal_all)
-		return GUESS_SEALED;
-	switch (kind)
-	{
-		case CMK_STMT_PLAIN:
-			return cmk_statement->disturbed ? GUESS_SEALED : GUESS_PLAIN;
-		case CMK_STMT_SEAL:
-			return GUESS_SEALED;
-		case CMK_STMT_COPY_DATABASE:
-			return source_is_sealed(id) ? GUESS_SEALED : GUESS_PLAIN;
-		case CMK_STMT_FOLLOW:
-			break;
-	}
-	return guess_by_replaced(id);
-}
-
 /*
  * Storage that replay creates.  If its own SMGR record creates it, or the copy of
  * a database, and no key record came before, it is plain.  If the record is any
@@ -340,14 +217,12 @@ created_in_replay(const CmkRelId *id)
 	uint8		image[CMK_RECORD_SIZE];
 	CmkError	err;
 	bool		is_new;
-	char		path[128];
 	int			rmid = cmk_replayed_rmid();
 	int			result;
 
 	if (rmid < 0 || rmid == RM_SMGR_ID || rmid == RM_DBASE_ID)
 		return 0;
-	cmk_relation_path(id, INIT_FORKNUM, path, sizeof(path));
-	if (access(path, F_OK) == 0)
+	if (cmk_fork_exists(id, INIT_FORKNUM))
 		return 0;				/* the unlogged reset: as its init fork */
 
 	cmk_lock_keyring();
@@ -411,18 +286,18 @@ cmk_birth_net_created(const CmkRelId *id, bool first)
 	if (!IsTransactionState() && !cmk_seal_all)
 		return 0;
 
-	switch (guess(id))
+	switch (cmk_birth_guess(id))
 	{
-		case GUESS_PLAIN:
+		case CMK_GUESS_PLAIN:
 			return 0;
-		case GUESS_SEALED:
+		case CMK_GUESS_SEALED:
 
 			/*
 			 * Now, and not with the first page: the server may log that page
 			 * before it writes it, and a replica must have the key before.
 			 */
 			return give_key_quietly(id, CMK_DEK_WHOLE);
-		case GUESS_UNKNOWN:
+		case CMK_GUESS_UNKNOWN:
 			break;
 	}
 	if (!list_add(&pending, id))
@@ -457,12 +332,7 @@ cmk_birth_net_write(const CmkRelId *id)
 static bool
 storage_exists(const CmkRelId *id)
 {
-	char		path[128];
-
-	if (main_file_exists(id))
-		return true;
-	cmk_relation_path(id, INIT_FORKNUM, path, sizeof(path));
-	return access(path, F_OK) == 0;
+	return cmk_fork_exists(id, MAIN_FORKNUM) || cmk_fork_exists(id, INIT_FORKNUM);
 }
 
 /* Before commit: what nobody spoke for, and nothing was written to yet. */

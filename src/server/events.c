@@ -4,8 +4,8 @@
  *
  * An event is one line of pg_cmk/events, which one write appends and which is synced
  * before the command is run and before sessions are ended: what an operator reads
- * after a crash ends with what came before it.  A crash or a full disk can leave half a line at the
- * end.  The next event cuts it off, and until then readers leave it out.
+ * after a crash ends with what came before it.  A crash or a full disk can leave half
+ * a line at the end.  The next event cuts it off, and until then readers leave it out.
  *
  * The file is renamed when it is full, over its predecessor.  To drop its older half by
  * rewriting it would need space, which may be the very thing that is short, and

@@ -16,8 +16,8 @@
  *
  *		pg_wal/TTTTTTTTLLLLLLLLSSSSSSSS[.partial], pg_wal/xlogtemp.PID
  *
- * Numbers of relations have no sign, no leading zero and fit in 32 bits, as the server prints
- * them: a name that the server would not print is not one of its files.
+ * Numbers of relations have no sign, no leading zero and fit in 32 bits, as the server
+ * prints them: a name that the server would not print is not one of its files.
  */
 #include <stdio.h>
 #include <string.h>

@@ -4,23 +4,26 @@
  *	  registered with the seam.
  *
  * Each room has a table of its own, of the same form: relfile.c relations and the
- * control file, tempfile.c what is temporary, notifyfile.c the queue of
- * notifications.  What a file is was decided when it was opened (filekind.c), and is
- * its kind; here is only looked up whose that is.
+ * control file, walfile.c WAL, tempfile.c what is temporary, notifyfile.c the queue of
+ * notifications.  What a file is is decided when it is opened (filekind.c), and is its
+ * kind then; here is only looked up whose that is.
  */
-#include <errno.h>
-
 #include "fileops.h"
 #include "filekind.h"
 #include "notifyfile.h"
+#include "rawio.h"
 #include "relfile.h"
 #include "tempfile.h"
+#include "walfile.h"
 
 static inline const CmkSeamOps *
-room(const CmkSeamFile *file)
+room_of(CmkFileKind kind)
 {
-	switch ((CmkFileKind) file->kind)
+	switch (kind)
 	{
+		case CMK_FILE_WAL:
+		case CMK_FILE_WAL_TEMP:
+			return &cmk_walfile_ops;
 		case CMK_FILE_TEMPORARY:
 		case CMK_FILE_SPILL:
 		case CMK_FILE_TEXTS:
@@ -34,20 +37,27 @@ room(const CmkSeamFile *file)
 	}
 }
 
+static inline const CmkSeamOps *
+room(const CmkSeamFile *file)
+{
+	return room_of((CmkFileKind) file->kind);
+}
+
 static int
 file_opening(const char *path, int *flags, CmkSeamFile *file)
 {
-	if (cmk_relfile_ops.opening(path, flags, file) < 0)
-		return -1;
-	return file->kind != 0 ? 0 : cmk_tempfile_ops.opening(path, flags, file);
+	CmkFileName name;
+	CmkFileKind kind = cmk_filekind(path, &name);
+
+	return kind == CMK_FILE_OTHER ? 0 : room_of(kind)->opening(path, flags, file);
 }
 
 static int
 file_opened(int fd, const char *path, int flags, CmkSeamFile *file)
 {
-	if (room(file) == &cmk_relfile_ops)
-		return cmk_relfile_ops.opened(fd, path, flags, file);
-	return cmk_tempfile_ops.opened(fd, path, flags, file);
+	const CmkSeamOps *ops = room(file);
+
+	return ops->opened != NULL ? ops->opened(fd, path, flags, file) : 0;
 }
 
 static void

@@ -7,7 +7,7 @@
  * Plain C without a clock of its own: whoever asks the vault feeds each outcome
  * with the time at which it came, and does what the step says.
  *
- *		cmk_health_start(&h, now);
+ *		cmk_health_start(&h);
  *		step = cmk_health_feed(&h, &config, &outcome, now);
  *		if (step.changed) ...			-- tell the log, end sessions
  *		wait(step.next_ms);				-- the time of the next try
@@ -77,6 +77,7 @@ typedef struct CmkHealthStep
 /* A key is configured, nothing is known of it. */
 extern void cmk_health_start(CmkHealth *h);
 
+/* What a try at the key came to, at that time: the new state, and what to do next. */
 extern CmkHealthStep cmk_health_feed(CmkHealth *h, const CmkHealthConfig *config,
 									 const CmkOutcome *outcome, int64_t now);
 

@@ -14,13 +14,13 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "../keyring/keycache.h"
 #include "../seal/page.h"
+#include "filekind.h"
 #include "notifyfile.h"
 #include "rawio.h"
-#include "relfile.h"
 
 #define PAGE		CMK_PAGE_SIZE
 
@@ -116,27 +116,44 @@ notify_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
 static ssize_t
 notify_read(CmkSeamFile *file, int fd, void *buf, size_t n)
 {
-	off_t		off = cmk_real.lseek(fd, 0, SEEK_CUR);
-	ssize_t		got = off < 0 ? -1 : notify_pread(file, fd, buf, n, off);
-
-	if (got > 0 && cmk_real.lseek(fd, off + got, SEEK_SET) < 0)
-		return -1;
-	return got;
+	return cmk_read_by_position(file, fd, buf, n, 0, notify_pread);
 }
 
 static ssize_t
 notify_write(CmkSeamFile *file, int fd, const void *buf, size_t n)
 {
-	off_t		off = cmk_real.lseek(fd, 0, SEEK_CUR);
-	ssize_t		done = off < 0 ? -1 : notify_pwrite(file, fd, buf, n, off);
+	return cmk_write_by_position(file, fd, buf, n, notify_pwrite);
+}
 
-	if (done > 0 && cmk_real.lseek(fd, off + done, SEEK_SET) < 0)
+static int
+notify_opening(const char *path, int *flags, CmkSeamFile *file)
+{
+	CmkFileName name;
+
+	file->kind = (uint8_t) cmk_filekind(path, &name);
+	file->open_flags = (uint32_t) *flags;
+	file->segno = name.segno;
+	return 0;
+}
+
+static int
+notify_opened(int fd, const char *path, int flags, CmkSeamFile *file)
+{
+	struct stat st;
+
+	(void) path;
+	(void) flags;
+	if (cmk_real.fstat(fd, &st) < 0)
 		return -1;
-	return done;
+	if (!S_ISREG(st.st_mode))
+		file->kind = 0;
+	return 0;
 }
 
 const CmkSeamOps cmk_notifyfile_ops = {
 	.abi = CMK_SEAM_ABI,
+	.opening = notify_opening,
+	.opened = notify_opened,
 	.pread = notify_pread,
 	.pwrite = notify_pwrite,
 	.pwritev = notify_pwritev,

@@ -7,7 +7,7 @@
 
 #include "../seam/seam.h"
 
-/* For descriptors that cmk_tempfile_ops claimed as CMK_FILE_NOTIFY. */
+/* The room of CMK_FILE_NOTIFY in the table of fileops.c. */
 extern const CmkSeamOps cmk_notifyfile_ops;
 
 #endif							/* CMK_NOTIFYFILE_H */

@@ -24,9 +24,10 @@
 #include "../keyring/keycache.h"
 #include "../seal/page.h"
 #include "compat.h"
+#include "filekind.h"
 #include "fileops.h"
 #include "proof.h"
-#include "relfile.h"
+#include "rawio.h"
 #include "seamops.h"
 #include "walops.h"
 

@@ -1,9 +1,10 @@
 /*
  * rawio.h
- *	  Whole writes, for all rooms of fileops.c.
+ *	  The system's own calls, around the seam, and what all rooms of fileops.c make of
+ *	  them: whole writes, vectors, the file's position.
  *
  * The system may write less than it was asked to; the server takes a short write for
- * a full disk.  Inline, since the way of a page leads through here.
+ * a full disk.  What the way of a page leads through is inline.
  */
 #ifndef CMK_RAWIO_H
 #define CMK_RAWIO_H
@@ -11,7 +12,10 @@
 #include <errno.h>
 #include <stdint.h>
 
-#include "relfile.h"
+#include "../seam/seam.h"
+
+/* Filled by cmk_seam_register(). */
+extern CmkSeamReal cmk_real;
 
 /*
  * pwrite() around the seam until all is written or it fails.  Returns what was
@@ -61,5 +65,17 @@ cmk_write_vector(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt, of
 	}
 	return done;
 }
+
+/*
+ * The seam's read() by a pread() of the same room, whose content begins head bytes
+ * behind the beginning of the file; moves the file's position.  As read(2) returns.
+ */
+extern ssize_t cmk_read_by_position(CmkSeamFile *file, int fd, void *buf, size_t n, off_t head,
+									ssize_t (*read_at) (CmkSeamFile *, int, void *, size_t, off_t));
+
+/* The same of write(), without a head. */
+extern ssize_t cmk_write_by_position(CmkSeamFile *file, int fd, const void *buf, size_t n,
+									 ssize_t (*write_at) (CmkSeamFile *, int, const void *,
+														  size_t, off_t));
 
 #endif							/* CMK_RAWIO_H */

@@ -3,7 +3,7 @@
  *	  Data pages on their way between the server and a file.
  *
  * These are the functions that the seam calls for relation files.  The way of a
- * page: the server's pwrite() comes through the seam to relfile_pwrite(), which
+ * page: the server's pwrite() comes through the seam to cmk_relfile_pwrite(), which
  * asks the keyring for the file's key and seal/ for its sealed bytes, and calls
  * the real pwrite().  pread() comes the same way back.
  *
@@ -52,8 +52,8 @@ typedef struct CmkFileHooks
 
 	/*
 	 * A damaged page was read in a file that is being sealed in place, or whose key
-	 * is being rotated: does this
-	 * process replay WAL that should have its image yet?  Asked only then.
+	 * is being rotated: does this process replay WAL that should have its image yet?
+	 * Asked only then.
 	 */
 	bool		(*image_comes) (void);
 
@@ -81,11 +81,10 @@ typedef struct CmkFileConfig
 
 /*
  * Both must stay valid.  cmk_relfile_ops is this file's part of the table that
- * fileops.c registers with the seam; the seam fills cmk_real.
+ * fileops.c registers with the seam.
  */
 extern void cmk_relfile_init(const CmkFileConfig *config,
 							 const CmkFileHooks *hooks);
 extern const CmkSeamOps cmk_relfile_ops;
-extern CmkSeamReal cmk_real;
 
 #endif							/* CMK_RELFILE_H */

@@ -38,6 +38,7 @@
 #include "../keyring/keycache.h"
 #include "../keyring/keyring.h"
 #include "../seal/page.h"
+#include "rawio.h"
 #include "relfile_key.h"
 
 #define NO_EPOCH		UINT64_MAX	/* that the registry never reaches */

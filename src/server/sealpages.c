@@ -16,7 +16,7 @@
 #include "storage/smgr.h"
 
 #include "../seal/page.h"
-#include "relfile.h"
+#include "rawio.h"
 #include "relfile_key.h"
 #include "sealpages.h"
 

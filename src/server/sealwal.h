@@ -29,6 +29,7 @@ extern void cmk_log_seal(const Buffer *buffers, int n);
  */
 extern void cmk_log_whole(const RelFileNode *rnode);
 
+/* Replay of the two records; ereport(ERROR). */
 extern void cmk_redo_seal(XLogReaderState *record);
 extern void cmk_redo_whole(const char *data, uint32 len);
 

@@ -15,8 +15,7 @@
 /* The function that a worker runs. */
 #define CMK_SEAL_WORKER_MAIN	"cmk_seal_worker_main"
 
-/* For _PG_init, after the settings are defined. */
-extern void cmk_sealwork_init(void);
+/* ---- sealprogress.c ---- */
 
 /*
  * A row of cmk.progress for this process, until cmk_progress_end(), the end of its
@@ -28,6 +27,11 @@ extern void cmk_progress_phase(CmkSealPhase phase);
 extern void cmk_progress_blocks(const CmkSealPos *pos, uint64 done);
 extern void cmk_progress_relation_done(void);
 extern void cmk_progress_end(void);
+
+/* ---- seallaunch.c ---- */
+
+/* Makes the setting seal_rate and has the launcher started; for _PG_init. */
+extern void cmk_sealwork_init(void);
 
 /*
  * Relation files that are not known to be wholly sealed, all or those of one

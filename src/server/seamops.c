@@ -38,6 +38,7 @@
 #include "keywal.h"
 #include "lockdown.h"
 #include "orphans.h"
+#include "rawio.h"
 #include "relfile.h"
 #include "seamops.h"
 #include "settings.h"
@@ -64,20 +65,6 @@ can_lock(void)
 	return cmk_shared != NULL && MyProc != NULL;
 }
 
-static void
-log_line(const char *fmt,...)
-{
-	char		line[512];
-	va_list		ap;
-	int			save_errno = errno;
-
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	ereport(LOG, (errmsg_internal("pg_cmk: %s", line)));
-	errno = save_errno;
-}
-
 static int
 on_revived(const CmkRelId *id)
 {
@@ -94,7 +81,7 @@ on_revived(const CmkRelId *id)
 	cmk_unlock_keyring();
 	if (result < 0)
 	{
-		log_line("%s", err.message);
+		cmk_log_line("%s", err.message);
 		errno = err.saved_errno ? err.saved_errno : EIO;
 	}
 	return result;
@@ -112,7 +99,7 @@ on_died(const CmkRelId *id)
 	result = cmk_keyring_death(id, current_lsn(), &err);
 	cmk_unlock_keyring();
 	if (result < 0)
-		log_line("%s", err.message);
+		cmk_log_line("%s", err.message);
 }
 
 /* A file of a relation: not before the keys are there, nor when they are to go. */
@@ -142,7 +129,7 @@ on_control_opening(void)
 				 errhint("%s", err.hint)));
 	if (cmk_keyring_sync() < 0)
 	{
-		log_line("could not fsync file \"%s\": %s", CMK_KEYS_FILE, strerror(errno));
+		cmk_log_line("could not fsync file \"%s\": %s", CMK_KEYS_FILE, strerror(errno));
 		return -1;
 	}
 	return 0;
@@ -201,7 +188,7 @@ on_control_closing(int fd)
 	erased = cmk_keyring_erase(control.checkPointCopy.redo, current_lsn(), &err);
 	cmk_unlock_keyring();
 	if (erased < 0)
-		log_line("%s", err.message);
+		cmk_log_line("%s", err.message);
 
 	if (erased == 0)
 		return;
@@ -238,7 +225,7 @@ static const CmkFileHooks file_hooks = {
 	.died = on_died,
 	.control_opening = on_control_opening,
 	.control_closing = on_control_closing,
-	.log = log_line
+	.log = cmk_log_line
 };
 
 /* By the setting alone: this is asked when the postmaster's shared memory is gone, too. */

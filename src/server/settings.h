@@ -42,6 +42,7 @@ extern bool cmk_require_purge_protection;
  */
 extern void cmk_settings_init(void);
 
+/* *config as the settings say. */
 extern void cmk_health_settings(CmkHealthConfig *config);
 
 /*

@@ -23,7 +23,7 @@
 #include "../seal/page.h"
 #include "cmk_heap.h"
 #include "compat.h"
-#include "relfile.h"
+#include "rawio.h"
 #include "state.h"
 #include "walops.h"
 

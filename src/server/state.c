@@ -106,6 +106,20 @@ cmk_report(int elevel, const CmkError *err)
 			 err->hint[0] ? errhint("%s", err->hint) : 0));
 }
 
+void
+cmk_log_line(const char *fmt,...)
+{
+	char		line[512];
+	va_list		ap;
+	int			save_errno = errno;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	ereport(LOG, (errmsg_internal("pg_cmk: %s", line)));
+	errno = save_errno;
+}
+
 bool
 cmk_root_expected(void)
 {

@@ -105,6 +105,9 @@ extern int	cmk_error_sqlstate(const CmkError *err);
 /* ereport for what a plain-C layer reported. */
 extern void cmk_report(int elevel, const CmkError *err);
 
+/* One line for the log, for the plain-C layers; cut at 512 bytes.  Leaves errno as it is. */
+extern void cmk_log_line(const char *fmt,...) __attribute__((format(printf, 1, 2)));
+
 /* A developer's crash or pause point; does nothing unless set. */
 extern void cmk_debug_point(const char *name);
 

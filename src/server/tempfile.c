@@ -29,7 +29,6 @@
 #include "../seal/kdf.h"
 #include "filekind.h"
 #include "rawio.h"
-#include "relfile.h"
 #include "tempfile.h"
 #include "unitfile.h"
 
@@ -103,8 +102,6 @@ write_head(CmkSeamFile *file, int fd)
 	CmkUnitHead head;
 	const CmkRootKey *root = NULL;
 	CmkXts	   *x;
-	size_t		done = 0;
-	ssize_t		w;
 
 	if (is_kept(file->kind))
 	{
@@ -126,21 +123,14 @@ write_head(CmkSeamFile *file, int fd)
 		errno = EIO;
 		return -1;
 	}
-	while (done < HEAD)
+	if (cmk_write_all(fd, buf, HEAD, 0) < HEAD)
 	{
-		w = cmk_real.pwrite(fd, buf + done, HEAD - done, (off_t) done);
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w <= 0)
-		{
-			/* Nothing is to look like a head that is none. */
-			int			save_errno = w < 0 ? errno : ENOSPC;
+		/* Nothing is to look like a head that is none. */
+		int			save_errno = errno;
 
-			(void) cmk_real.ftruncate(fd, 0);
-			errno = save_errno;
-			return -1;
-		}
-		done += (size_t) w;
+		(void) cmk_real.ftruncate(fd, 0);
+		errno = save_errno;
+		return -1;
 	}
 	file->version = head.nonce;
 	file->flags |= HAS_HEAD;
@@ -299,12 +289,7 @@ set_position(int fd, off_t off)
 static ssize_t
 temp_read(CmkSeamFile *file, int fd, void *buf, size_t n)
 {
-	off_t		off = position(fd);
-	ssize_t		got = off < 0 ? -1 : temp_pread(file, fd, buf, n, off);
-
-	if (got > 0 && set_position(fd, off + got) < 0)
-		return -1;
-	return got;
+	return cmk_read_by_position(file, fd, buf, n, HEAD, temp_pread);
 }
 
 static ssize_t
@@ -427,9 +412,6 @@ temp_opening(const char *path, int *flags, CmkSeamFile *file)
 
 	switch (kind)
 	{
-		case CMK_FILE_NOTIFY:
-			file->segno = name.segno;
-			break;
 		case CMK_FILE_STATEMENTS:
 		case CMK_FILE_TWOPHASE:
 			if ((*flags & O_ACCMODE) != O_RDONLY && !hooks->configured())
@@ -481,8 +463,6 @@ temp_opened(int fd, const char *path, int flags, CmkSeamFile *file)
 		file->kind = 0;
 		return 0;
 	}
-	if (file->kind == CMK_FILE_NOTIFY)
-		return 0;
 	if ((flags & O_ACCMODE) != O_RDONLY && st.st_size == 0)
 	{
 		/* Another process may be making the head of a shared file. */

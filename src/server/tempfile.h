@@ -11,11 +11,10 @@
  *	- the query texts of pg_stat_statements, and the file in which it keeps them
  *	  while the server is down;
  *	- prepared transactions that a checkpoint met, with the identifiers that the
- *	  application gave them;
- *	- pg_notify, whose pages are as long as the server's and need no more.
+ *	  application gave them.
  *
- * All but the last are sealed files of any length (unitfile.h), a head longer on
- * disk than the server knows: lseek, fstat, stat and ftruncate are answered here.
+ * They are sealed files of any length (unitfile.h), a head longer on disk than the
+ * server knows: lseek, fstat, stat and ftruncate are answered here.
  * Plain C: no lock but for the query texts, no allocation, nothing is thrown.
  */
 #ifndef CMK_TEMPFILE_H

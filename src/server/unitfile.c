@@ -19,7 +19,6 @@
 
 #include "../seal/kdf.h"
 #include "rawio.h"
-#include "relfile.h"
 #include "unitfile.h"
 
 #define UNIT		CMK_UNIT_SIZE

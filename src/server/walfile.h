@@ -3,9 +3,9 @@
  *	  WAL pages on their way between the server and a file below pg_wal/.
  *
  * The seam's functions for files of kind CMK_FILE_WAL (a segment, also .partial) and
- * CMK_FILE_WAL_TEMP (xlogtemp.N); relfile.c hands them on.  The server writes whole
- * pages (XLogWrite), bytes at any place (walreceiver) and whole pages at the file's
- * position (XLogFileCopy), and reads likewise.
+ * CMK_FILE_WAL_TEMP (xlogtemp.N).  The server writes whole pages (XLogWrite), bytes at
+ * any place (walreceiver) and whole pages at the file's position (XLogFileCopy), and
+ * reads likewise.
  *
  * A page says itself by which root it is sealed.  A segment is sealed by one root or
  * not at all: that is decided by its first page if that is there, else by where the
@@ -76,6 +76,12 @@ typedef struct CmkWalHooks
 extern int	cmk_walfile_init(const CmkWalConfig *config, const CmkWalHooks *hooks,
 							 CmkError *err);
 
+/*
+ * The room of WAL in the table of fileops.c.  The programs of src/exec make tables of
+ * their own of its functions.
+ */
+extern const CmkSeamOps cmk_walfile_ops;
+
 /* Bytes that are no multiple of a page, and pages that do not lie on one, too. */
 extern ssize_t cmk_walfile_pread(CmkSeamFile *file, int fd, void *buf, size_t n, off_t off);
 extern ssize_t cmk_walfile_read(CmkSeamFile *file, int fd, void *buf, size_t n);
@@ -90,7 +96,10 @@ extern ssize_t cmk_walfile_pwritev(CmkSeamFile *file, int fd, const struct iovec
 								   int n, off_t off);
 extern ssize_t cmk_walfile_write(CmkSeamFile *file, int fd, const void *buf, size_t n);
 
-/* For the seam's opening(): fills *file of a file of one of these kinds. */
+/*
+ * For the seam's opening(): fills *file of a file of one of these kinds.  0, also if this
+ * process reads it as it is on disk, or -1 with errno.
+ */
 extern int	cmk_walfile_opening(const char *path, int flags, CmkFileKind kind,
 								const CmkFileName *name, CmkSeamFile *file);
 
@@ -104,6 +113,7 @@ extern bool cmk_walfile_start(const CmkFileName *name, uint64_t *start);
 
 /* ---- walkey.c ---- */
 
+/* Makes the cipher contexts.  0 or -1 with CMK_ERR_NO_MEMORY. */
 extern int	cmk_walkey_init(CmkError *err);
 
 /* The cipher of an open root, until the next call; NULL with errno. */

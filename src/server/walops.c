@@ -146,20 +146,6 @@ on_unopened(uint64_t pageaddr, uint32_t tli, const char *why)
 	return -1;
 }
 
-static void
-log_line(const char *fmt,...)
-{
-	char		line[512];
-	va_list		ap;
-	int			save_errno = errno;
-
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	ereport(LOG, (errmsg_internal("pg_cmk: %s", line)));
-	errno = save_errno;
-}
-
 static const CmkWalHooks wal_hooks = {
 	.opening = on_opening,
 	.await_root = on_await_root,
@@ -167,7 +153,7 @@ static const CmkWalHooks wal_hooks = {
 	.plain_refused = on_plain_refused,
 	.is_live = on_is_live,
 	.unopened = on_unopened,
-	.log = log_line
+	.log = cmk_log_line
 };
 
 bool

@@ -37,7 +37,7 @@
 #include "../seal/walpage.h"
 #include "compat.h"
 #include "gate.h"
-#include "relfile.h"
+#include "rawio.h"
 #include "rootopen.h"
 #include "state.h"
 #include "walfile.h"

@@ -39,7 +39,7 @@
 #include "compat.h"
 #include "keywal.h"
 #include "keywork_impl.h"
-#include "relfile.h"
+#include "rawio.h"
 #include "rootopen.h"
 #include "state.h"
 #include "walfile.h"

@@ -16,10 +16,10 @@
  *
  * Whom it trusts: a host whose name ends, on a label boundary and after at least
  * one label, in one of dns_suffixes (an entry that begins with "=" is one whole
- * host name, and the only way to name an IPv4 address); over verified TLS (https only, but for loopback when the test
- * setting of identity endpoints says so, and IMDS); after a challenge whose
- * resource that host belongs to and whose tenant is the configured one (if one
- * is).  Neither token nor secret nor a value to wrap is sent before all of that
+ * host name, and the only way to name an IPv4 address); over verified TLS (https
+ * only, but for loopback when the test setting of identity endpoints says so, and
+ * IMDS); after a challenge whose resource that host belongs to and whose tenant is the
+ * configured one (if one is).  Neither token nor secret nor a value to wrap is sent before all of that
  * holds.  No redirect is followed.  Answers are bounded (64 kB), parsed strictly,
  * and must name the key that was asked for.
  *

@@ -29,6 +29,7 @@
 #include "../../src/keyring/keycache.h"
 #include "../../src/keyring/keyring.h"
 #include "../../src/seal/page.h"
+#include "../../src/server/rawio.h"
 #include "../../src/server/relfile.h"
 
 #define PAGE			CMK_PAGE_SIZE

@@ -17,6 +17,7 @@
 
 #include "../../src/seal/unit.h"
 #include "../../src/server/fileops.h"
+#include "../../src/server/rawio.h"
 #include "../../src/server/tempfile.h"
 
 #define U			CMK_UNIT_SIZE

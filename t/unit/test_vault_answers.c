@@ -1,6 +1,7 @@
 /*
  * test_vault_answers.c
- *	  Keys, lists of versions, values and tokens as the services answer them, and as they must not.
+ *	  Keys, lists of versions, values and tokens as the services answer them, and as they
+ *	  must not.
  */
 #include "../../src/seal/base64url.h"
 #include "../../src/vault/answers.h"

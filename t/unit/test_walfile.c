@@ -13,7 +13,7 @@
 #include <stdarg.h>
 #include <unistd.h>
 
-#include "../../src/server/relfile.h"
+#include "../../src/server/rawio.h"
 #include "../../src/server/walfile.h"
 #include "walpage_example.h"
 

@@ -4,6 +4,7 @@
  */
 #include <openssl/evp.h>
 
+#include "evp_xts.h"
 #include "walpage_example.h"
 
 #define SEGMENT		(1024 * 1024)
@@ -21,19 +22,6 @@ static const uint8_t tweak_first[16] = {
 	7, 0, 0, 0,							/* xlp_tli */
 	0, 0, 0, 0
 };
-
-/* AES-256-XTS straight from EVP, sharing nothing with src/seal. */
-static void
-xts_by_evp(const uint8_t *tweak, uint8_t *out, const uint8_t *in, int len)
-{
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-	int			n = 0;
-
-	if (EVP_EncryptInit_ex(ctx, EVP_aes_256_xts(), NULL, key, tweak) != 1 ||
-		EVP_EncryptUpdate(ctx, out, &n, in, len) != 1 || n != len)
-		abort();
-	EVP_CIPHER_CTX_free(ctx);
-}
 
 static int
 check_sha256(const uint8_t *page, const char *hex)
@@ -67,7 +55,7 @@ stored_short_page(void)
 	tweak[1] = 0x20;
 	memcpy(want, plain, 16);
 	want[3] = 0x80 | 5 << 3;
-	xts_by_evp(tweak, want + 16, plain + 16, 8176);
+	xts_by_evp(key, tweak, want + 16, plain + 16, 8176);
 	CHECK_MEM(sealed, want, CMK_PAGE_SIZE);
 	CHECK(check_sha256(sealed, "f3912225339817a44bd03412752ab36e397d2eb7a0e08950d1c03770dd88471f") == 0);
 }
@@ -84,7 +72,7 @@ stored_long_page(void)
 	want[3] = 0x80 | 5 << 3;
 	memcpy(unit, plain + 16, 8);
 	memcpy(unit + 8, plain + 40, 8152);
-	xts_by_evp(tweak_first, unit, unit, 8160);
+	xts_by_evp(key, tweak_first, unit, unit, 8160);
 	memcpy(want + 16, unit, 8);
 	memcpy(want + 40, unit + 8, 8152);
 	CHECK_MEM(sealed, want, CMK_PAGE_SIZE);
