@@ -126,9 +126,9 @@ sub copy_of
 	return $copy;
 }
 
-=item start_sealing($node, $relation, [$point])
+=item start_sealing($node, $relation, [$point, [$function]])
 
-Starts cmk.seal() in a session of its own, which pauses at that point (pg_cmk.debug_pause_at);
+Starts cmk.seal(), or another function, in a session of its own, which pauses at that point (pg_cmk.debug_pause_at);
 returns its handle.
 
 =cut
