@@ -94,13 +94,17 @@ sub torn_with_and_without
 
 # ---- the first page of a hash bucket, which replay locks before it comes to its image ----
 
+# By $function, which is cmk.seal() or cmk.rotate_dek().
 sub torn_buckets
 {
-	my ($node, $what) = @_;
+	my ($node, $what, $function) = @_;
 	my $torn = 0;
+	my $am = $function eq 'seal' ? 'heap' : 'cmk_heap';
 
-	$node->safe_psql('postgres', q{
-		CREATE TABLE h (id int, k int) USING heap;
+	$what .= ", cmk.$function()";
+	$node->safe_psql('postgres', qq{
+		DROP TABLE IF EXISTS h;
+		CREATE TABLE h (id int, k int) USING $am;
 		INSERT INTO h SELECT g, g % 7 FROM generate_series(1, 20000) g;
 		CREATE INDEX h_k ON h USING hash (k); VACUUM h; CHECKPOINT});
 	my $path = path_of($node, 'h_k');
@@ -109,7 +113,7 @@ sub torn_buckets
 
 	# Until all pages are sealed, but not known to be.
 	unlink $node->data_dir . '/pg_cmk/debug_continue';
-	my $job = start_sealing($node, 'h_k', 'whole-logged');
+	my $job = start_sealing($node, 'h_k', 'whole-logged', $function);
 	ok(wait_until('its pages are sealed', sub {
 		$node->safe_psql('postgres', q{SELECT sum(plain), (SELECT phase FROM cmk.progress) FROM cmk.pages('h_k')}) eq '0|syncing files' }),
 		"$what: a hash index is sealed");
@@ -129,7 +133,7 @@ sub torn_buckets
 		'... of which some are read before their image comes');
 	is($node->safe_psql('postgres', q{SET enable_seqscan = off; SELECT sum((SELECT count(*) FROM h WHERE k = i)) FROM generate_series(0, 6) i}),
 		19000, '... and finds every row by it');
-	$node->safe_psql('postgres', q{SELECT cmk.seal('h'); CHECKPOINT});
+	$node->safe_psql('postgres', "SELECT cmk.$function('h'); CHECKPOINT");
 	is(sealed_faults($node, 'postgres', 'h'), '', '... and ends sealed');
 	return;
 }
@@ -233,7 +237,7 @@ my ($ret, $rows) = $standby->psql('postgres', 'SELECT count(*), count(DISTINCT a
 ok($ret != 0 || $rows ne '30|30', 'a page torn between plain and sealed cannot be read there');
 $standby->stop('immediate');
 torn_with_and_without($node, 'without checksums');
-torn_buckets($node, 'without checksums');
+torn_buckets($node, 'without checksums', $_) foreach 'seal', 'rotate_dek';
 
 # ---- full_page_writes was off ----
 
@@ -309,7 +313,7 @@ $minimal->safe_psql('postgres', q{SELECT cmk.seal('pg_statistic')});
 $minimal->restart;
 is_deeply([ marker_files($minimal, $marker) ], [], 'nothing stands in clear');
 torn_with_and_without($minimal, 'with checksums');
-torn_buckets($minimal, 'with checksums');
+torn_buckets($minimal, 'with checksums', $_) foreach 'seal', 'rotate_dek';
 
 # ---- a file that belongs to no relation ----
 

@@ -762,7 +762,7 @@ sub relid_of
 		SELECT concat_ws('/',
 			CASE WHEN c.reltablespace = 0 THEN d.dattablespace
 				ELSE c.reltablespace END,
-			d.oid, pg_relation_filenode(c.oid))
+			CASE WHEN c.relisshared THEN 0 ELSE d.oid END, pg_relation_filenode(c.oid))
 		FROM pg_class c, pg_database d
 		WHERE c.oid = '$relation'::regclass
 			AND d.datname = current_database()});

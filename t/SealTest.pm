@@ -126,21 +126,22 @@ sub copy_of
 	return $copy;
 }
 
-=item start_sealing($node, $relation, [$point])
+=item start_sealing($node, $relation, [$point, [$function]])
 
-Starts cmk.seal() in a session of its own, which pauses at that point (pg_cmk.debug_pause_at);
+Starts cmk.seal(), or another function, in a session of its own, which pauses at that point (pg_cmk.debug_pause_at);
 returns its handle.
 
 =cut
 
 sub start_sealing
 {
-	my ($node, $relation, $point) = @_;
+	my ($node, $relation, $point, $function) = @_;
 	local $ENV{PGOPTIONS} = defined $point ? "-c pg_cmk.debug_pause_at=$point" : '';
 	my $out = '';
 
+	$function = 'seal' unless $function;
 	return IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT cmk.seal('$relation')" ],
+		[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT cmk.$function('$relation')" ],
 		'<', \undef, '>&', \$out);
 }
 

@@ -214,6 +214,17 @@ cmk_keycache_get_file(CmkFileKey which, uint32_t root_id)
 }
 
 void
+cmk_keycache_forget(const CmkDekRef *ref)
+{
+	CacheEntry *set = cache[ref->slot % SETS];
+	int			j;
+
+	for (j = 0; j < WAYS; j++)
+		if (set[j].key.slot == ref->slot && set[j].key.version == ref->version)
+			forget(&set[j]);
+}
+
+void
 cmk_keycache_sweep(void)
 {
 	int			i,

@@ -33,6 +33,9 @@ extern CmkXts *cmk_keycache_get_temp(const CmkRelId *id, uint32_t backend);
  */
 extern CmkXts *cmk_keycache_get_file(CmkFileKey which, uint32_t root_id);
 
+/* Wipes the context for what ref points to, if there is one. */
+extern void cmk_keycache_forget(const CmkDekRef *ref);
+
 /*
  * Wipes the contexts of this process whose DEK is gone or was replaced; for when the
  * registry's epoch has moved.

@@ -40,9 +40,11 @@
  * epoch finds what changed, and whoever looked up too early sees it move.
  *
  * The generations of a relation's DEK are in slots and places of their own, on the
- * same way through the table.  A new one enters first, then the one before is
- * called older: who looks for the newest meanwhile gets one of the two, and who
- * passed the place of the new one too early is content with the older one.
+ * same way through the table.  The one before is called older, then the new one
+ * enters: who looks for the newest meanwhile gets one of the two, and who
+ * passed the place of the new one too early is content with the older one.  Whoever
+ * has met the new one sees that there is an older one, and does not take the
+ * pages under it for its own.
  */
 #ifndef CMK_REGISTRY_IMPL_H
 #define CMK_REGISTRY_IMPL_H

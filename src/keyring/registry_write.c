@@ -279,6 +279,7 @@ cmk_registry_insert(uint32_t slot, const CmkDekInfo *info,
 	bool		in_place = slot < cmk_reg->high && slot < CMK_MAX_DEKS &&
 	in_use(cmk_slots[slot].f.state) && same_id(&cmk_slots[slot].f.id, &info->id);
 	bool		others;
+	bool		replaces;
 
 	if (slot >= CMK_MAX_DEKS || !in_use(info->state) ||
 		(!in_place && !is_available(slot)) ||
@@ -300,15 +301,18 @@ cmk_registry_insert(uint32_t slot, const CmkDekInfo *info,
 		slot_take(slot, &new);
 	cmk_cleanse(&new, sizeof(new));
 
+	replaces = others && !cmk_slots[slot].f.older;
+	if (replaces)
+		set_older(&cmk_slots[newest.slot], true);
 	if (!in_place && !table_add(&info->id, slot))
 	{
+		if (replaces)
+			set_older(&cmk_slots[newest.slot], false);
 		slot_free(slot);
 		return cmk_fail(err, CMK_ERR_LIMIT,
 						"no room for another data key in the table of keys");
 	}
 	count_slot(&cmk_slots[slot], 1);
-	if (others && !cmk_slots[slot].f.older)
-		set_older(&cmk_slots[newest.slot], true);
 	next_epoch();
 	return 0;
 }

@@ -302,6 +302,8 @@ relfile_closing(int fd, CmkSeamFile *file)
 {
 	if (file->kind == CMK_FILE_CONTROL)
 		hooks->control_closing(fd);
+	else
+		cmk_filekey_closing(file);
 }
 
 /* A relation is dead when no fork of it has a first segment any more. */

@@ -180,6 +180,25 @@ cmk_filekey_cipher_of(const CmkSeamFile *file, unsigned generation)
 	return x;
 }
 
+void
+cmk_filekey_closing(const CmkSeamFile *file)
+{
+	CmkRelId	id = cmk_filekey_id(file);
+	CmkDekRef	ref = {file->slot, file->version};
+	unsigned	generation;
+
+	if (file->kind != CMK_FILE_RELATION || file->slot == CMK_FILEKEY_NO_SLOT ||
+		cmk_registry_epoch() == 0)
+		return;
+	cmk_keycache_forget(&ref);
+	cmk_keycache_sweep();
+	if (!(file->flags & CMK_FILEKEY_ROTATING))
+		return;
+	for (generation = 0; generation < CMK_GENERATIONS; generation++)
+		if (cmk_registry_find_generation(&id, generation, &ref))
+			cmk_keycache_forget(&ref);
+}
+
 /* ---- what a file without a DEK says of itself ---- */
 
 /* A CmkPageKind by the page's head; CMK_PAGE_ZERO behind the end of the file. */

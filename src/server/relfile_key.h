@@ -75,6 +75,12 @@ extern CmkXts *cmk_filekey_cipher(CmkSeamFile *file, bool *sealed);
 extern CmkXts *cmk_filekey_cipher_of(const CmkSeamFile *file, unsigned generation);
 
 /*
+ * A file is closed: this process keeps no prepared cipher of its relation.  So one that
+ * has closed its files has none of any relation.
+ */
+extern void cmk_filekey_closing(const CmkSeamFile *file);
+
+/*
  * The cipher to write with at off of fd, which must be readable.  NULL and 0 in
  * *fail for a plain file; NULL and -1 with errno if the write must not happen:
  * ENOKEY if the file is sealed and its key is not known, which is logged once per

@@ -223,13 +223,20 @@ check_full_page_writes(void)
 	check_images();
 }
 
+static bool
+is_map(ForkNumber fork)
+{
+	return fork == FSM_FORKNUM || fork == VISIBILITYMAP_FORKNUM;
+}
+
 /*
  * Locks the first n pages, but those that would have to be waited for and those
  * behind them.  Pages that were never used have nothing to be sealed: they are left
- * alone, and left out of locked.  Returns how many of the n were dealt with.
+ * alone, and left out of locked.  But a map's may be damaged on disk, and then it
+ * begins anew, as its users let it.  Returns how many of the n were dealt with.
  */
 static int
-lock_pages(const Buffer *buffers, int n, Buffer *locked, int *nlocked)
+lock_pages(ForkNumber fork, const Buffer *buffers, int n, Buffer *locked, int *nlocked)
 {
 	int			i;
 
@@ -240,6 +247,8 @@ lock_pages(const Buffer *buffers, int n, Buffer *locked, int *nlocked)
 			LockBuffer(buffers[i], BUFFER_LOCK_EXCLUSIVE);
 		else if (!ConditionalLockBuffer(buffers[i]))
 			break;
+		if (PageIsNew(BufferGetPage(buffers[i])) && is_map(fork))
+			PageInit(BufferGetPage(buffers[i]), BLCKSZ, 0);
 		if (PageIsNew(BufferGetPage(buffers[i])))
 			LockBuffer(buffers[i], BUFFER_LOCK_UNLOCK);
 		else
@@ -259,7 +268,7 @@ seal_batch(Relation rel, ForkNumber fork, const Buffer *buffers, int n, uint64 *
 
 	if (log)
 		cmk_prepare_log_seal(n);
-	done = lock_pages(buffers, n, locked, &nlocked);
+	done = lock_pages(fork, buffers, n, locked, &nlocked);
 	if (nlocked == 0)
 		return done;
 
@@ -296,8 +305,7 @@ static int
 seal_run(Relation rel, CmkHeads *heads, CmkSealPos *pos, int max, bool all,
 		 BufferAccessStrategy strategy)
 {
-	ReadBufferMode mode = pos->fork == FSM_FORKNUM || pos->fork == VISIBILITYMAP_FORKNUM ?
-	RBM_ZERO_ON_ERROR : RBM_NORMAL;
+	ReadBufferMode mode = is_map(pos->fork) ? RBM_ZERO_ON_ERROR : RBM_NORMAL;
 	BlockNumber blocks[SEAL_BATCH];
 	Buffer		buffers[SEAL_BATCH];
 	BlockNumber from = pos->block;
@@ -339,6 +347,10 @@ cmk_seal_some(Relation rel, CmkSealPos *pos, int pages)
 	{
 		CmkHeads	heads = {rel->rd_node, pos->fork, generation, -1, 0};
 
+		/* VACUUM may have truncated it since we had the lock before. */
+		if (pos->end[pos->fork] > 0)
+			pos->end[pos->fork] = Min(pos->end[pos->fork],
+									  RelationGetNumberOfBlocksInFork(rel, pos->fork));
 		while (pos->block < pos->end[pos->fork] && pages > 0)
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -353,11 +365,20 @@ cmk_seal_some(Relation rel, CmkSealPos *pos, int pages)
 }
 
 bool
-cmk_seal_finish(Relation rel)
+cmk_seal_finish(Relation rel, CmkSealPos *pos)
 {
 	uint64		old[MAX_FORKNUM + 1];
+	uint64		left = cmk_sync_and_count_old(&rel->rd_node, generation_of(rel), old);
 
-	if (cmk_sync_and_count_old(&rel->rd_node, generation_of(rel), old) > 0)
+	if (left > 0 && pos->sealed == pos->sealed_before)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("cannot seal " UINT64_FORMAT " pages of relation \"%s\" in place",
+						left, RelationGetRelationName(rel)),
+				 errdetail("They are empty in memory, but not on disk, as damaged pages are with zero_damaged_pages."),
+				 errhint("Rewrite the relation with VACUUM FULL, or an index with REINDEX.")));
+	pos->sealed_before = pos->sealed;
+	if (left > 0)
 		return false;
 	cmk_seal_await_backups();
 	if (cmk_seal_needed(rel) || cmk_rotate_needed(rel))

@@ -12,7 +12,7 @@
  *			cmk_seal_await_backups();
  *			while (!cmk_seal_some(rel, &pos, pages))
  *				;
- *			done = cmk_seal_finish(rel);
+ *			done = cmk_seal_finish(rel, &pos);
  *		}
  *
  * and for a new key, cmk_rotate_begin() instead of cmk_seal_begin().
@@ -33,6 +33,7 @@ typedef struct CmkSealPos
 	ForkNumber	fork;
 	BlockNumber block;
 	uint64		sealed;			/* pages that were */
+	uint64		sealed_before;	/* … when cmk_seal_finish() counted last */
 	int64		created;		/* of a new key; set before cmk_rotate_begin() */
 } CmkSealPos;
 
@@ -81,9 +82,9 @@ extern bool cmk_seal_some(Relation rel, CmkSealPos *pos, int pages);
 /*
  * Syncs the files, counts, and if no page is plain or under an older key lets the key
  * records say so, here and on every standby.  false: there are such pages.
- * ereport(ERROR).
+ * ereport(ERROR), also if there are and none was sealed since it was called last.
  */
-extern bool cmk_seal_finish(Relation rel);
+extern bool cmk_seal_finish(Relation rel, CmkSealPos *pos);
 
 /*
  * For the key worker, after each reload: notes until when full_page_writes was off.

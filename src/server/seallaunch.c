@@ -153,6 +153,7 @@ cmk_unsealed_files(Oid db, char some[MAXPGPATH], List **dbs)
 
 /* ---- the launcher ---- */
 
+/* The launcher ends here when the server shuts down. */
 static void
 wait_ms(long ms)
 {
@@ -160,6 +161,8 @@ wait_ms(long ms)
 					 PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
+	if (ShutdownRequestPending)
+		proc_exit(0);
 }
 
 /*
@@ -177,7 +180,7 @@ cmk_seal_database_by_worker(Oid db, bool rotate_only)
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_cmk sealing worker for database %u", db);
 	strlcpy(worker.bgw_type, "pg_cmk sealing worker", BGW_MAXLEN);
 	strlcpy(worker.bgw_library_name, "pg_cmk", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "cmk_seal_worker_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, CMK_SEAL_WORKER_MAIN, BGW_MAXLEN);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
@@ -200,6 +203,22 @@ cmk_seal_database_by_worker(Oid db, bool rotate_only)
 	return true;
 }
 
+/* The oldest in the default tablespace: template1, unless that was made anew. */
+static Oid
+some_database(void)
+{
+	DIR		   *d = AllocateDir("base");
+	struct dirent *de;
+	Oid			result = InvalidOid;
+
+	while ((de = ReadDirExtended(d, "base", LOG)) != NULL)
+		if (strspn(de->d_name, "0123456789") == strlen(de->d_name))
+			result = OidIsValid(result) ? Min(result, atooid(de->d_name)) :
+				atooid(de->d_name);
+	FreeDir(d);
+	return result;
+}
+
 /* A worker for each database that has something to do; all do the shared ones. */
 static void
 launch_round(List *dbs, bool rotate_only)
@@ -207,7 +226,7 @@ launch_round(List *dbs, bool rotate_only)
 	ListCell   *lc;
 
 	if (dbs == NIL)
-		dbs = list_make1_oid(1);	/* template1, for the shared relations */
+		dbs = list_make1_oid(some_database());
 	foreach(lc, dbs)
 		while (!cmk_seal_database_by_worker(lfirst_oid(lc), rotate_only))
 			wait_ms(1000);		/* max_worker_processes */
@@ -285,7 +304,7 @@ cmk_seal_launcher_main(Datum arg)
 	int			left = -1;
 	long		nap = 1000;
 
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	if (!become_launcher())

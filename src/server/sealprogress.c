@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 
 #include "compat.h"
@@ -21,10 +22,27 @@ progress_exit(int code, Datum arg)
 	cmk_progress_end();
 }
 
+static bool
+is_our_worker(void)
+{
+	return MyBgworkerEntry != NULL &&
+		strcmp(MyBgworkerEntry->bgw_function_name, CMK_SEAL_WORKER_MAIN) == 0;
+}
+
+/* A worker's row outlives a transaction that fails. */
 static void
 progress_xact(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_ABORT && MyBackendType != B_BG_WORKER)
+	if (event == XACT_EVENT_ABORT && !is_our_worker())
+		cmk_progress_end();
+}
+
+/* A call whose error was caught is over, and holds no lock any more. */
+static void
+progress_subxact(SubXactEvent event, SubTransactionId mySubid,
+				 SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && !is_our_worker())
 		cmk_progress_end();
 }
 
@@ -37,6 +55,7 @@ cmk_progress_begin(uint32 relations)
 	{
 		before_shmem_exit(progress_exit, (Datum) 0);
 		RegisterXactCallback(progress_xact, NULL);
+		RegisterSubXactCallback(progress_subxact, NULL);
 	}
 	registered = true;
 	SpinLockAcquire(&cmk_shared->mutex);

@@ -101,7 +101,7 @@ seal_step(Oid relid, Step step, RelFileNode *node, CmkSealPos *pos)
 			break;
 		case STEP_FINISH:
 			cmk_progress_phase(CMK_SEAL_SYNCING);
-			step = cmk_seal_finish(rel) ? STEP_DONE : STEP_BEGIN;
+			step = cmk_seal_finish(rel, pos) ? STEP_DONE : STEP_BEGIN;
 			break;
 		case STEP_DONE:
 			break;

@@ -12,11 +12,14 @@
 #include "seal.h"
 #include "state.h"
 
+/* The function that a worker runs. */
+#define CMK_SEAL_WORKER_MAIN	"cmk_seal_worker_main"
+
 /* ---- sealprogress.c ---- */
 
 /*
  * A row of cmk.progress for this process, until cmk_progress_end(), the end of its
- * transaction by an error, or its own.  Without a free row nothing is shown.
+ * transaction or a subtransaction by an error, or its own.  Without a free row nothing is shown.
  */
 extern void cmk_progress_begin(uint32 relations);
 extern void cmk_progress_relation(Oid relid, uint64 blocks);

@@ -28,6 +28,7 @@
 #include "replication/walsender_private.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
+#include "storage/procsignal.h"
 
 #include "../keyring/keycache.h"
 #include "../seal/page.h"
@@ -189,9 +190,16 @@ on_control_closing(int fd)
 	if (erased < 0)
 		cmk_log_line("%s", err.message);
 
-	/* Others do it when they next come to a relation's file. */
-	if (erased != 0)
-		cmk_keycache_sweep();
+	if (erased == 0)
+		return;
+
+	/*
+	 * All processes close their relation files now, those that are idle too, and keep
+	 * no cipher for them (relfile_key.c).  That is what this barrier is for when a
+	 * database is dropped.
+	 */
+	cmk_keycache_sweep();
+	(void) EmitProcSignalBarrier(PROCSIGNAL_BARRIER_SMGRRELEASE);
 }
 
 /*

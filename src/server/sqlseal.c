@@ -90,7 +90,7 @@ seal_one(Oid relid, CmkSealPos *pos)
 			cmk_progress_blocks(pos, pos->block > from ? pos->block - from : PAGES_AT_ONCE);
 		} while (!end);
 		cmk_progress_phase(CMK_SEAL_SYNCING);
-	} while (!cmk_seal_finish(rel));
+	} while (!cmk_seal_finish(rel, pos));
 	cmk_progress_relation_done();
 	relation_close(rel, NoLock);
 	return pos->sealed;

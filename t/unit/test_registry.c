@@ -618,6 +618,99 @@ readers_see_no_mixture(void)
 	CHECK(misses >= READERS * 1000);
 }
 
+/* ---- readers while a generation follows the other ---- */
+
+#define ROTATIONS	60000
+
+typedef struct Rotations
+{
+	uint64_t	base;			/* the epoch at the first one; 3 to a rotation */
+	int			stop;
+	uint64_t	looks;
+} Rotations;
+
+/*
+ * Whoever finds a generation whose birth is not over yet must see the one before.
+ * Returns what was wrong.
+ */
+static int
+look_at_rotations(Rotations *r)
+{
+	CmkRelId	id = rel_id(1);
+
+	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED))
+	{
+		uint64_t	epoch = cmk_registry_epoch();
+		uint64_t	rotation = (epoch - r->base) / 3;
+		CmkDekRef	ref;
+		CmkDekInfo	info;
+		bool		older;
+
+		if (!cmk_registry_find(&id, &ref) || !cmk_registry_read(&ref, &info, NULL))
+			continue;
+		older = cmk_registry_has_older(&id);
+		__atomic_add_fetch(&r->looks, 1, __ATOMIC_RELAXED);
+		if (cmk_registry_epoch() == epoch && (epoch - r->base) % 3 == 0 &&
+			info.generation == rotation + 2 && !older)
+			return 2;
+	}
+	return 0;
+}
+
+/* More readers than processors, so that the writer is interrupted anywhere. */
+static bool
+rotate_under_readers(Rotations *r)
+{
+	CmkRelId	id = rel_id(1);
+	pid_t		pids[READERS];
+	int64_t		slot;
+	int			status;
+	bool		ok = true;
+	uint64_t	g;
+	int			i;
+
+	cmk_registry_reset();
+	slot = enter(&id, 1);
+	r->base = cmk_registry_epoch();
+	r->stop = 0;
+	for (i = 0; i < READERS; i++)
+	{
+		pids[i] = fork();
+		if (pids[i] == 0)
+			_exit(look_at_rotations(r));
+	}
+	for (g = 2; ok && g < ROTATIONS; g++)
+	{
+		int64_t		next = enter(&id, g);
+
+		ok = next >= 0 && cmk_registry_has_older(&id);
+		cmk_registry_set_state((uint32_t) slot, CMK_DEK_DEAD, g);
+		cmk_registry_remove((uint32_t) slot);
+		slot = next;
+	}
+	__atomic_store_n(&r->stop, 1, __ATOMIC_RELAXED);
+	for (i = 0; i < READERS; i++)
+		if (waitpid(pids[i], &status, 0) != pids[i] || status != 0)
+			ok = false;
+	return ok && cmk_registry_count() == 1 && cmk_registry_older_count() == 0;
+}
+
+static void
+a_new_generation_comes_behind_an_older_one(void)
+{
+	Rotations  *r = mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE,
+						 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	double		end = seconds() + 3;
+	bool		ok = true;
+
+	CHECK(r != MAP_FAILED);
+	while (ok && seconds() < end)
+		ok = rotate_under_readers(r);
+	CHECK(ok);
+	CHECK(r->looks >= 1000);
+	munmap(r, sizeof(*r));
+}
+
 /* ---- roots ---- */
 
 static CmkRootKey
@@ -815,6 +908,7 @@ main(void)
 	RUN(agrees_with_a_simple_model);
 	RUN(holds_a_million_and_says_when_it_is_full);
 	RUN(readers_see_no_mixture);
+	RUN(a_new_generation_comes_behind_an_older_one);
 	RUN(dirty_is_counted);
 	RUN(only_the_creator_wipes);
 	RUN(reports_what_is_locked);
