@@ -250,6 +250,9 @@ sub run_log_out
 		switch_wal($node);
 		$node->safe_psql('postgres', 'CHECKPOINT');
 		$node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
+
+		# Its first root comes with WAL, and is validated before sessions are let in.
+		wait_until('sessions are let in', sub { hears($standby) eq '' });
 		$standby->safe_psql('postgres', 'CHECKPOINT'); };
 	my $ahead = sub {
 		my $current = $node->safe_psql('postgres', 'SELECT pg_walfile_name(pg_current_wal_lsn())');
@@ -286,6 +289,9 @@ sub run_log_out
 	my $node = PostgreSQL::Test::Cluster->new('roots');
 	my $archive;
 
+	# So that replay reads ahead as far as it can: it must not need a root that is yet to come.
+	my $ahead = "recovery_prefetch = on\nwal_decode_buffer_size = '1048575kB'\n";
+
 	$node->init(extra => ['--wal-segsize=1'], allows_streaming => 1);
 	$archive = $node->archive_dir;
 	mkdir $archive;
@@ -298,7 +304,7 @@ sub run_log_out
 	$node->backup('b');
 	my $standby = PostgreSQL::Test::Cluster->new('lagging');
 	$standby->init_from_backup($node, 'b', has_streaming => 1);
-	$standby->append_conf('postgresql.conf', "archive_mode = off\n");
+	$standby->append_conf('postgresql.conf', "archive_mode = off\n$ahead");
 	$standby->start;
 	$node->safe_psql('postgres', q{SELECT pg_create_physical_replication_slot('s')});
 	$standby->append_conf('postgresql.conf', "primary_slot_name = 's'");
@@ -346,7 +352,7 @@ sub run_log_out
 	is(`grep -lr $marker $archive`, '', '... sealed');
 	my $old = PostgreSQL::Test::Cluster->new('old');
 	$old->init_from_backup($node, 'b', has_restoring => 1, standby => 0);
-	$old->append_conf('postgresql.conf', "archive_mode = off\n");
+	$old->append_conf('postgresql.conf', "archive_mode = off\n$ahead");
 	$old->start;
 	$old->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()');
 	is(count_rows($old, $marker), $rows + 1000, 'a backup of before is restored from the archive');
