@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../keyring/readat.h"
 #include "../seal/pagehead.h"
 #include "../seal/unit.h"
 #include "verify.h"
@@ -51,12 +52,6 @@ typedef struct Reading
 typedef void (*PageFunction) (Reading *r, uint8_t *page, size_t len, uint64_t block);
 
 static uint8_t piece[PIECE] __attribute__((aligned(4096)));
-
-static bool
-is_zero(const uint8_t *buf, size_t len)
-{
-	return len == 0 || (buf[0] == 0 && memcmp(buf, buf + 1, len - 1) == 0);
-}
 
 bool
 cmk_verify_looks_sealed(const uint8_t *buf, size_t len)
@@ -106,7 +101,7 @@ is_part(Reading *r, const uint8_t *page, size_t len, uint64_t block)
 {
 	if (len == PAGE)
 		return false;
-	if (!is_zero(page, len))
+	if (!cmk_is_zero(page, len))
 		unaccounted(r, block, len, "not a whole page");
 	return true;
 }
@@ -279,7 +274,7 @@ wal_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 	cmk_walpage_head(page, &head);
 	if (head.magic != WAL_MAGIC)
 	{
-		if (is_zero(page, len))
+		if (cmk_is_zero(page, len))
 			r->count->zero++;
 		else
 			unaccounted(r, block, len, "not a page of WAL");
@@ -311,7 +306,7 @@ unit_head(Reading *r, const uint8_t *page, size_t len)
 		return;
 	}
 	r->count->sealed++;
-	if (!is_zero(page + CMK_UNIT_HEAD_USED, len - CMK_UNIT_HEAD_USED))
+	if (!cmk_is_zero(page + CMK_UNIT_HEAD_USED, len - CMK_UNIT_HEAD_USED))
 		unaccounted(r, 0, len - CMK_UNIT_HEAD_USED, "no rule knows what stands in its head");
 	if (head.root_id != 0 && r->v->opens &&
 		!cmk_verify_keys_check_head(strncmp(r->path, "pg_twophase/", 12) == 0 ? CMK_KEY_TWOPHASE :
@@ -332,7 +327,7 @@ unit_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 		if (!r->plain_file)
 			return;
 	}
-	if (is_zero(page, len))
+	if (cmk_is_zero(page, len))
 	{
 		r->count->zero++;
 		return;
@@ -342,7 +337,7 @@ unit_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 	{
 		size_t		n = len - at < CMK_UNIT_SIZE ? len - at : CMK_UNIT_SIZE;
 
-		sealed = is_zero(page + at, n) || cmk_verify_looks_sealed(page + at, n);
+		sealed = cmk_is_zero(page + at, n) || cmk_verify_looks_sealed(page + at, n);
 	}
 	if (sealed && !r->plain_file)
 	{
@@ -358,7 +353,7 @@ unit_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 static void
 notify_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 {
-	if (is_zero(page, len))
+	if (cmk_is_zero(page, len))
 		r->count->zero++;
 	else if (len == PAGE && cmk_verify_looks_sealed(page, len))
 		r->count->sealed++;
@@ -369,34 +364,13 @@ notify_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 static void
 refused_page(Reading *r, uint8_t *page, size_t len, uint64_t block)
 {
-	if (is_zero(page, len))
+	if (cmk_is_zero(page, len))
 		r->count->zero++;
 	else
 		plain_page(r, block);
 }
 
 /* ---- reading ---- */
-
-/* Fills the piece from off on.  How much, or -1. */
-static ssize_t
-read_piece(int fd, off_t off)
-{
-	size_t		done = 0;
-
-	while (done < PIECE)
-	{
-		ssize_t		n = pread(fd, piece + done, PIECE - done, off + (off_t) done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		done += (size_t) n;
-	}
-	return (ssize_t) done;
-}
 
 /* How many whole pages from off on the file system says are a hole. */
 static uint64_t
@@ -432,7 +406,7 @@ read_pages(Reading *r, off_t size, PageFunction fn)
 		r->count->bytes += hole * PAGE;
 		cmk_verify_progress(r->v, hole * PAGE, false);
 		off += (off_t) hole * PAGE;
-		n = read_piece(r->fd, off);
+		n = cmk_read_at(r->fd, piece, PIECE, off);
 		if (n < 0)
 			could_not_read(r, (uint64_t) off / PAGE);
 		if (n <= 0)

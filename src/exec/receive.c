@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "../keyring/rootfile.h"
+#include "../seal/pagehead.h"
 #include "../seal/walpage.h"
 #include "../server/rawio.h"
 #include "receive.h"
@@ -314,17 +315,6 @@ write_copy(CmkSeamFile *file, int fd, const uint8_t *buf, size_t n, off_t off)
 	return done > 0 ? (ssize_t) done : -1;
 }
 
-static bool
-is_zeros(const uint8_t *buf, size_t n)
-{
-	size_t		i;
-
-	for (i = 0; i + PAGE <= n; i += PAGE)
-		if (!cmk_walpage_is_zero(buf + i))
-			return false;
-	return i == n;
-}
-
 static ssize_t
 receive_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
 {
@@ -332,7 +322,7 @@ receive_pwrite(CmkSeamFile *file, int fd, const void *buf, size_t n, off_t off)
 		return cmk_real.pwrite(fd, buf, n, off);
 	if (!(file->fork & BEGUN))
 	{
-		if (is_zeros(buf, n))
+		if (n % PAGE == 0 && cmk_is_zero(buf, n))
 			return cmk_write_all(fd, buf, n, off);
 		begin(file, fd, buf, n, off);
 	}

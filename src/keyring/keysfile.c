@@ -34,6 +34,7 @@
 #include "filemode.h"
 #include "keyring.h"
 #include "keysfile.h"
+#include "readat.h"
 
 /* The header, as long as a record; docs/formats.md has the table. */
 #define HEADER_SIZE		CMK_RECORD_SIZE
@@ -80,28 +81,6 @@ fail_io(CmkError *err, const char *what)
 			return cmk_fail(err, CMK_ERR_IO, "could not %s file \"%s\": %s",
 							what, keys_name, strerror(errno));
 	}
-}
-
-/* Reads as much of len bytes as there is.  How much, or -1 with errno. */
-static ssize_t
-read_at(int fd, void *buf, size_t len, off_t offset)
-{
-	size_t		done = 0;
-
-	while (done < len)
-	{
-		ssize_t		n = pread(fd, (char *) buf + done, len - done,
-							  offset + (off_t) done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		done += (size_t) n;
-	}
-	return (ssize_t) done;
 }
 
 /* Writes all of len bytes.  0, or -1 with errno. */
@@ -181,7 +160,7 @@ static int
 check_header(int fd, uint64_t sysid, CmkError *err)
 {
 	uint8_t		header[HEADER_SIZE];
-	ssize_t		n = read_at(fd, header, sizeof(header), 0);
+	ssize_t		n = cmk_read_at(fd, header, sizeof(header), 0);
 
 	if (n < 0)
 		return fail_io(err, "read");
@@ -253,7 +232,7 @@ cmk_keysfile_sysid(void)
 int
 cmk_keysfile_read(uint32_t slot, uint8_t *records, int n, CmkError *err)
 {
-	ssize_t		len = read_at(keys_fd, records, (size_t) n * CMK_RECORD_SIZE,
+	ssize_t		len = cmk_read_at(keys_fd, records, (size_t) n * CMK_RECORD_SIZE,
 							  offset_of(slot));
 
 	if (len < 0)
@@ -322,7 +301,7 @@ cmk_keysfile_write(uint32_t slot, const uint8_t record[CMK_RECORD_SIZE],
 	int			rc = 0;
 
 	memset(old, 0, sizeof(old));
-	if (read_at(keys_fd, old, sizeof(old), offset_of(slot)) < 0)
+	if (cmk_read_at(keys_fd, old, sizeof(old), offset_of(slot)) < 0)
 		return fail_io(err, "read");
 	if (write_at(keys_fd, record, CMK_RECORD_SIZE, offset_of(slot)) < 0)
 	{

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "readat.h"
 #include "textfile.h"
 
 static CmkErrorCode
@@ -37,27 +38,6 @@ cmk_textfile_fail(CmkError *err, const char *verb, const char *path)
 					strerror(errno));
 }
 
-/* Up to max bytes and one more; -1 with errno. */
-static ssize_t
-read_all(int fd, char *buf, size_t max)
-{
-	size_t		len = 0;
-
-	while (len <= max)
-	{
-		ssize_t		n = read(fd, buf + len, max + 1 - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		len += n;
-	}
-	return len;
-}
-
 static char *
 read_open(int fd, const char *path, size_t max, size_t *len, CmkError *err)
 {
@@ -77,7 +57,7 @@ read_open(int fd, const char *path, size_t max, size_t *len, CmkError *err)
 		cmk_fail(err, CMK_ERR_NO_MEMORY, "out of memory");
 		return NULL;
 	}
-	n = read_all(fd, buf, max);
+	n = cmk_read_at(fd, buf, max + 1, 0);
 	if (n < 0)
 		cmk_textfile_fail(err, "read", path);
 	else if ((size_t) n > max)

@@ -65,32 +65,17 @@ is_sane(const uint8_t *page)
 CmkPageKind
 cmk_page_kind(const void *page)
 {
-	const uint8_t *p = page;
-	size_t		i;
-
-	if (cmk_head_get16(p, PD_FLAGS) & CMK_PD_SEALED)
+	if (cmk_head_get16(page, PD_FLAGS) & CMK_PD_SEALED)
 		return CMK_PAGE_SEALED;
-
-	/* ends at the first word of any page that was ever initialised */
-	for (i = 0; i < CMK_PAGE_SIZE; i += sizeof(uint64_t))
-	{
-		uint64_t	word;
-
-		memcpy(&word, p + i, sizeof(word));
-		if (word != 0)
-			return CMK_PAGE_PLAIN;
-	}
-	return CMK_PAGE_ZERO;
+	return cmk_is_zero(page, CMK_PAGE_SIZE) ? CMK_PAGE_ZERO : CMK_PAGE_PLAIN;
 }
 
 CmkPageKind
 cmk_page_head_kind(const void *head)
 {
-	static const uint8_t zeros[CMK_PAGE_HEAD];
-
 	if (cmk_head_get16(head, PD_FLAGS) & CMK_PD_SEALED)
 		return CMK_PAGE_SEALED;
-	return memcmp(head, zeros, sizeof(zeros)) == 0 ? CMK_PAGE_ZERO : CMK_PAGE_PLAIN;
+	return cmk_is_zero(head, CMK_PAGE_HEAD) ? CMK_PAGE_ZERO : CMK_PAGE_PLAIN;
 }
 
 unsigned

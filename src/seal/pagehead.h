@@ -1,11 +1,13 @@
 /*
  * pagehead.h
  *	  What pages of data and of WAL have in common: fields of 16 bits at fixed places, in
- *	  the server's own byte order, and a head that is copied once.
+ *	  the server's own byte order, a head that is copied once, and a look for bytes that
+ *	  are not zero.
  */
 #ifndef CMK_PAGEHEAD_H
 #define CMK_PAGEHEAD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -34,6 +36,27 @@ cmk_head_copy(uint8_t head[CMK_PAGE_HEAD], const uint8_t *page)
 
 	/* the compiler must not go back to the page for what is in the copy */
 	__asm__ __volatile__("" : : : "memory");
+}
+
+/* Are all n bytes zero?  Ends at the first word that is not. */
+static inline bool
+cmk_is_zero(const void *buf, size_t n)
+{
+	const uint8_t *p = buf;
+	size_t		i;
+
+	for (i = 0; i + sizeof(uint64_t) <= n; i += sizeof(uint64_t))
+	{
+		uint64_t	word;
+
+		memcpy(&word, p + i, sizeof(word));
+		if (word != 0)
+			return false;
+	}
+	for (; i < n; i++)
+		if (p[i] != 0)
+			return false;
+	return true;
 }
 
 #endif							/* CMK_PAGEHEAD_H */

@@ -118,19 +118,7 @@ cmk_walpage_head(const void *page, CmkWalHead *head)
 bool
 cmk_walpage_is_zero(const void *page)
 {
-	const uint8_t *p = page;
-	size_t		i;
-
-	/* ends at the first word of any page with a header */
-	for (i = 0; i < CMK_PAGE_SIZE; i += sizeof(uint64_t))
-	{
-		uint64_t	word;
-
-		memcpy(&word, p + i, sizeof(word));
-		if (word != 0)
-			return false;
-	}
-	return true;
+	return cmk_is_zero(page, CMK_PAGE_SIZE);
 }
 
 int

@@ -18,6 +18,7 @@
 
 #include "../keyring/keycache.h"
 #include "../seal/page.h"
+#include "../seal/pagehead.h"
 #include "filekind.h"
 #include "notifyfile.h"
 #include "rawio.h"
@@ -48,14 +49,6 @@ make_tweak(uint8_t *tweak, const CmkSeamFile *file, off_t off)
 		tweak[8 + i] = (uint8_t) (file->segno >> (8 * i));
 }
 
-static bool
-is_zero(const uint8_t *page)
-{
-	static const uint8_t zeros[PAGE];
-
-	return memcmp(page, zeros, PAGE) == 0;
-}
-
 static ssize_t
 notify_pread(CmkSeamFile *file, int fd, void *buf, size_t n, off_t off)
 {
@@ -74,7 +67,7 @@ notify_pread(CmkSeamFile *file, int fd, void *buf, size_t n, off_t off)
 		uint8_t    *page = (uint8_t *) buf + i;
 
 		make_tweak(tweak, file, off + i);
-		if (!is_zero(page) && cmk_xts_decrypt(x, tweak, page, page, PAGE) < 0)
+		if (!cmk_is_zero(page, PAGE) && cmk_xts_decrypt(x, tweak, page, page, PAGE) < 0)
 		{
 			errno = EIO;
 			return -1;

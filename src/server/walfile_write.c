@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../seal/pagehead.h"
 #include "rawio.h"
 #include "walfile_impl.h"
 
@@ -195,24 +196,6 @@ write_sealed(const CmkSeamFile *file, int fd, CmkXts *x, const uint8_t *buf, siz
 	return (at < end ? at : end) - off;
 }
 
-static bool
-is_zeros(const void *buf, size_t n)
-{
-	const uint8_t *p = buf;
-	size_t		i = 0;
-
-	while (i + PAGE <= n)
-	{
-		if (!cmk_walpage_is_zero(p + i))
-			return false;
-		i += PAGE;
-	}
-	for (; i < n; i++)
-		if (p[i] != 0)
-			return false;
-	return true;
-}
-
 /*
  * A temporary file becomes a segment or a timeline's history: a page with a header
  * tells.  Its address tells the place.  Behind the end of what it copies
@@ -226,7 +209,7 @@ write_temp(CmkSeamFile *file, int fd, const uint8_t *buf, size_t n, off_t off)
 	const CmkRootKey *root;
 	CmkXts	   *x;
 
-	if (n < PAGE || n % PAGE != 0 || off % PAGE != 0 || is_zeros(buf, n))
+	if (n < PAGE || n % PAGE != 0 || off % PAGE != 0 || cmk_is_zero(buf, n))
 		return cmk_real.pwrite(fd, buf, n, off);
 	cmk_walpage_head(buf, &head);
 	if (head.magic != cmk_walfile_config->magic)
@@ -274,7 +257,7 @@ cmk_walfile_pwritev(CmkSeamFile *file, int fd, const struct iovec *iov, int cnt,
 	for (i = 0; zeros && i < cnt; i++)
 		if (i == 0 || iov[i].iov_base != iov[i - 1].iov_base ||
 			iov[i].iov_len > iov[i - 1].iov_len)
-			zeros = is_zeros(iov[i].iov_base, iov[i].iov_len);
+			zeros = cmk_is_zero(iov[i].iov_base, iov[i].iov_len);
 	if (zeros)
 		return cmk_real.pwritev(fd, iov, cnt, off);
 	return cmk_write_vector(file, fd, iov, cnt, off, cmk_walfile_pwrite);
